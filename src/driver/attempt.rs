@@ -1,0 +1,477 @@
+//! From remote to connection: pause, credentials, name, transport; and what follows when one fails.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use mio::Interest;
+use tunless_core::{
+    client::{Action, Attempt, Client, CloseReason, ExitKind},
+    config::{AuthRetry, CredentialSource, Family, Remote, ResolvRetry, Transport as Carrier},
+};
+
+use super::{
+    TRANSPORT, chain,
+    client::{Driver, Leaving},
+    clock,
+    handle::{Event, Question, QuestionKind, State},
+    link::Link,
+    resolve::{self, Answer},
+    rng::SystemRng,
+};
+use crate::transport::{TcpTransport, Transport, TransportError, UdpTransport, unspecified};
+
+/// Longest wait for the host's resolver.
+const RESOLVE_DEADLINE: Duration = Duration::from_secs(15);
+/// Shortest pause between attempts.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for a person.
+const ANSWER_DEADLINE: Duration = Duration::from_mins(5);
+/// Longest packet taken over TCP: far above what any MTU allows, and what the buffer is made for.
+const STREAM_PACKET_BYTES: usize = 1 << 14;
+
+/// What the tunnel is at.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Nothing: before the start, or paused.
+    Idle,
+    /// User name and password are missing.
+    Asking {
+        /// What follows.
+        attempt: Attempt,
+        /// When the question was put.
+        since: Instant,
+        /// When nobody is waited for any longer.
+        deadline: Instant,
+    },
+    /// Before an attempt.
+    Pausing {
+        /// Until when.
+        until: Instant,
+        /// What follows.
+        attempt: Attempt,
+    },
+    /// The server's name.
+    Resolving {
+        /// The remote.
+        index: usize,
+        /// The question to the host's resolver.
+        question: u64,
+        /// When it is given up.
+        deadline: Instant,
+    },
+    /// A TCP connection is being opened.
+    Opening {
+        /// The remote.
+        index: usize,
+        /// The socket.
+        tcp: Box<TcpTransport>,
+        /// When it is given up.
+        deadline: Instant,
+        /// The socket has news.
+        ready: bool,
+    },
+    /// There is a connection.
+    Linked(Box<Link>),
+}
+
+impl Phase {
+    pub(super) fn on_ready(&mut self, event: &mio::event::Event) {
+        match self {
+            Self::Linked(link) => link.on_ready(event),
+            Self::Opening { ready, .. } => *ready = true,
+            Self::Idle | Self::Asking { .. } | Self::Pausing { .. } | Self::Resolving { .. } => {}
+        }
+    }
+
+    /// The server's outer address, once there is a connection.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Linked(link) => Some(link.client.address()),
+            Self::Idle
+            | Self::Asking { .. }
+            | Self::Pausing { .. }
+            | Self::Resolving { .. }
+            | Self::Opening { .. } => None,
+        }
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        matches!(self, Self::Linked(link) if link.has_more())
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Idle => None,
+            Self::Pausing { until, .. } => Some(*until),
+            Self::Asking { deadline, .. }
+            | Self::Resolving { deadline, .. }
+            | Self::Opening { deadline, .. } => Some(*deadline),
+            Self::Linked(link) => link.poll_timeout(),
+        }
+    }
+}
+
+impl Driver {
+    /// Starts the next attempt, or the pause before it.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let Some(attempt) = self.remotes.next_attempt() else {
+            let last = self.last_reason.take().unwrap_or_else(|| "no remote".into());
+            self.exit(
+                ExitKind::Failed,
+                format!("gave up after connect-retry-max: {last}"),
+            );
+            return;
+        };
+        if let Some(reason) = &self.last_reason {
+            let (reason, wait) = (reason.clone(), attempt.wait);
+            self.shared.emit(Event::Retry {
+                reason,
+                wait,
+                next: self.destination(&attempt),
+            });
+        }
+        // Even `connect-retry 0` does not spin.
+        let least = if self.attempts == 0 {
+            Duration::ZERO
+        } else {
+            SHORTEST_PAUSE
+        };
+        self.phase = Phase::Pausing {
+            until: now + attempt.wait.max(least),
+            attempt,
+        };
+    }
+
+    /// Does what the current phase was waiting for.
+    pub(super) fn step(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Pausing { until, attempt } if *until <= now => {
+                let attempt = *attempt;
+                self.attempt(now, attempt);
+            }
+            Phase::Resolving { index, deadline, .. } if *deadline <= now => {
+                let index = *index;
+                let why = format!(
+                    "the host's resolver did not answer within {} s",
+                    RESOLVE_DEADLINE.as_secs()
+                );
+                self.on_unresolved(now, index, &why);
+            }
+            Phase::Opening {
+                tcp, ready, deadline, ..
+            } => {
+                let late = *deadline <= now;
+                match std::mem::take(ready).then(|| tcp.connected()) {
+                    Some(Ok(true)) => self.on_opened(now),
+                    Some(Err(error)) => self.on_not_opened(now, &chain(&error)),
+                    Some(Ok(false)) | None if late => self.on_not_opened(now, "no answer in time"),
+                    Some(Ok(false)) | None => {}
+                }
+            }
+            Phase::Asking { .. } => self.check_question(now),
+            Phase::Idle | Phase::Pausing { .. } | Phase::Resolving { .. } | Phase::Linked(_) => {}
+        }
+    }
+
+    pub(super) fn attempt(&mut self, now: Instant, attempt: Attempt) {
+        if self.setup.config().credentials.is_some() && self.token.is_none() && self.login.get().is_none() {
+            self.ask(now, attempt, None);
+            return;
+        }
+        self.attempts += 1;
+        match attempt.address {
+            Some(address) => self.open(now, attempt.index, address),
+            None => self.resolve(now, attempt.index),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, attempt: Attempt, refused: Option<String>) {
+        self.questions += 1;
+        let username = match &self.setup.config().credentials {
+            Some(CredentialSource::PromptPassword { username }) => Some(username.clone()),
+            Some(CredentialSource::Prompt | CredentialSource::Given { .. }) | None => None,
+        };
+        let question = Question {
+            id: self.questions,
+            kind: QuestionKind::Credentials {
+                username,
+                refused: refused.or_else(|| self.last_reason.clone()),
+            },
+            deadline: now + ANSWER_DEADLINE,
+        };
+        self.question = Some(question.clone());
+        self.phase = Phase::Asking {
+            attempt,
+            since: now,
+            deadline: question.deadline,
+        };
+        self.shared.emit(Event::Question(question));
+    }
+
+    /// A person's time is not the server's: `--connect-timeout` stands still while a question is open.
+    pub(super) fn stop_asking(&mut self, now: Instant) {
+        if let Some(question) = self.question.take() {
+            self.shared.emit(Event::QuestionGone(question.id));
+        }
+        if let Phase::Asking { since, .. } = self.phase {
+            self.phase = Phase::Idle;
+            self.connect_by = self.connect_by.map(|by| shifted(by, since, now));
+        }
+    }
+
+    fn check_question(&mut self, now: Instant) {
+        if let Some(question) = self.question.take_if(|open| open.deadline <= now) {
+            self.shared.emit(Event::QuestionGone(question.id));
+            self.exit(
+                ExitKind::AuthFailed,
+                "nobody gave user name and password in time".into(),
+            );
+        }
+    }
+
+    fn resolve(&mut self, now: Instant, index: usize) {
+        let Ok(remote) = self.setup.remote(index) else {
+            return;
+        };
+        let (host, port, family) = (self.host_name(remote), remote.port, remote.proto.family);
+        match resolve::literal(&host, port, family) {
+            Some(Ok(address)) => {
+                self.remotes.resolved([address]);
+                self.open(now, index, address);
+            }
+            Some(Err(why)) => self.on_unresolved(now, index, &why),
+            None => {
+                self.set_state(State::Resolve, "");
+                match self.resolver.ask(&host, port, family) {
+                    Ok(question) => {
+                        let deadline = now + RESOLVE_DEADLINE;
+                        self.phase = Phase::Resolving {
+                            index,
+                            question,
+                            deadline,
+                        };
+                    }
+                    Err(why) => self.on_unresolved(now, index, &why),
+                }
+            }
+        }
+    }
+
+    /// The name to ask for, with a random label in front where the profile wants one.
+    fn host_name(&self, remote: &Remote) -> String {
+        if self.setup.config().remote_random_hostname
+            && resolve::literal(&remote.host, 0, Family::Any).is_none()
+        {
+            format!("{:012x}.{}", SystemRng::default().next_u64() >> 16, remote.host)
+        } else {
+            remote.host.clone()
+        }
+    }
+
+    pub(super) fn on_resolved(&mut self, now: Instant, answer: Answer) {
+        let Phase::Resolving { index, question, .. } = self.phase else {
+            return;
+        };
+        if question != answer.question {
+            return;
+        }
+        match answer.result {
+            Ok(addresses) => {
+                self.unresolved_since = None;
+                self.remotes.resolved(addresses);
+                if let Some(address) = self.remotes.address() {
+                    self.open(now, index, address);
+                }
+            }
+            Err(why) => self.on_unresolved(now, index, &why),
+        }
+    }
+
+    fn on_unresolved(&mut self, now: Instant, index: usize, why: &str) {
+        let since = *self.unresolved_since.get_or_insert(now);
+        let host = self.setup.remote(index).map_or("", |remote| remote.host.as_str());
+        let reason = CloseReason::Unresolved(format!("{host}: {why}"));
+        match self.setup.config().resolv_retry {
+            ResolvRetry::For(longest) if now.saturating_duration_since(since) >= longest => {
+                self.exit(ExitKind::Failed, reason.to_string());
+            }
+            ResolvRetry::For(_) | ResolvRetry::Infinite => self.failed(now, &reason),
+        }
+    }
+
+    fn open(&mut self, now: Instant, index: usize, address: SocketAddr) {
+        let Ok(remote) = self.setup.remote(index) else {
+            return;
+        };
+        let local = local_address(remote, address);
+        let deadline = now + remote.connect_timeout;
+        match remote.proto.transport {
+            Carrier::Udp => match UdpTransport::connect(address, local) {
+                Ok(udp) => self.link(now, index, address, Transport::Udp(Box::new(udp))),
+                Err(error) => self.on_not_opened(now, &chain(&error)),
+            },
+            Carrier::Tcp => {
+                self.set_state(State::TcpConnect, &address.to_string());
+                match self.open_tcp(address, local) {
+                    Ok(tcp) => {
+                        self.phase = Phase::Opening {
+                            index,
+                            tcp,
+                            deadline,
+                            ready: false,
+                        }
+                    }
+                    Err(error) => self.on_not_opened(now, &chain(&error)),
+                }
+            }
+        }
+    }
+
+    fn open_tcp(
+        &mut self,
+        address: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> Result<Box<TcpTransport>, TransportError> {
+        let mut tcp = Box::new(TcpTransport::connect(address, local, STREAM_PACKET_BYTES)?);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(tcp.source(), TRANSPORT, both);
+        registered.map_err(|source| TransportError::Stream {
+            peer: address,
+            source,
+        })?;
+        Ok(tcp)
+    }
+
+    fn on_opened(&mut self, now: Instant) {
+        let Phase::Opening { index, mut tcp, .. } = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        if let Err(error) = self.poll.registry().deregister(tcp.source()) {
+            tracing::debug!(%error, "socket was not registered");
+        }
+        let address = tcp.peer();
+        self.link(now, index, address, Transport::Tcp(tcp));
+    }
+
+    fn link(&mut self, now: Instant, index: usize, address: SocketAddr, mut transport: Transport) {
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(transport.source(), TRANSPORT, Interest::READABLE)
+        {
+            self.on_not_opened(now, &error.to_string());
+            return;
+        }
+        let credentials = self.token.as_ref().or_else(|| self.login.get()).cloned();
+        let (setup, rng) = (self.setup.clone(), Box::new(SystemRng::default()));
+        match Client::new(now, clock::wall(), rng, setup, (index, address), credentials) {
+            Ok(client) => self.phase = Phase::Linked(Box::new(Link::new(now, client, index, transport))),
+            Err(error) => self.exit(ExitKind::Failed, chain(&error)),
+        }
+    }
+
+    fn on_not_opened(&mut self, now: Instant, why: &str) {
+        self.phase = Phase::Idle;
+        self.failed(now, &CloseReason::ConnectFailed(why.to_owned()));
+    }
+
+    /// The protocol has ended on the current connection.
+    pub(super) fn on_closed(&mut self, now: Instant, reason: &CloseReason) {
+        if let Phase::Linked(link) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            link.close(now, self.poll.registry());
+        }
+        if std::mem::take(&mut self.stack_up) {
+            self.stack.take_down(now);
+        }
+        if self.leaving != Leaving::No {
+            self.on_left(now);
+            return;
+        }
+        self.failed(now, reason);
+    }
+
+    fn failed(&mut self, now: Instant, reason: &CloseReason) {
+        self.phase = Phase::Idle;
+        let action = self.remotes.on_closed(reason);
+        match action {
+            Action::Exit(kind) => self.exit(kind, reason.to_string()),
+            Action::Retry { forget_token, .. } => {
+                if forget_token {
+                    self.token = None;
+                }
+                if let CloseReason::AuthFailed { retry, .. } = reason {
+                    self.token = None;
+                    if *retry == AuthRetry::Interact {
+                        self.login.reject();
+                    }
+                }
+                self.last_reason = Some(reason.to_string());
+                self.set_state(State::Reconnecting, reason.name());
+                self.begin(now);
+            }
+        }
+    }
+
+    fn destination(&self, attempt: &Attempt) -> String {
+        let Ok(remote) = self.setup.remote(attempt.index) else {
+            return String::new();
+        };
+        let carrier = match remote.proto.transport {
+            Carrier::Udp => "udp",
+            Carrier::Tcp => "tcp",
+        };
+        match attempt.address {
+            Some(address) => format!("{address} ({carrier})"),
+            None => format!("{}:{} ({carrier})", remote.host, remote.port),
+        }
+    }
+}
+
+/// A deadline that stood still from `since` to `now`.
+fn shifted(deadline: Instant, since: Instant, now: Instant) -> Instant {
+    deadline + now.saturating_duration_since(since)
+}
+
+/// Where to send from, if the profile says so; an address of the other family is left out.
+fn local_address(remote: &Remote, peer: SocketAddr) -> Option<SocketAddr> {
+    let any = unspecified(peer);
+    let address = remote.local.filter(|local| local.is_ipv4() == peer.is_ipv4());
+    if address.is_none() && remote.local_port.is_none() {
+        return None;
+    }
+    Some(SocketAddr::new(
+        address.unwrap_or_else(|| any.ip()),
+        remote.local_port.unwrap_or_default(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_woken_for_when_nobody_answers() {
+        let now = clock::now();
+        let asking = Phase::Asking {
+            attempt: Attempt {
+                index: 0,
+                address: None,
+                wait: Duration::ZERO,
+            },
+            since: now,
+            deadline: now + ANSWER_DEADLINE,
+        };
+        assert_eq!(asking.poll_timeout(), Some(now + ANSWER_DEADLINE));
+        assert_eq!(Phase::Idle.poll_timeout(), None);
+    }
+
+    #[test]
+    fn time_spent_asking_does_not_count() {
+        let start = clock::now();
+        let by = start + Duration::from_secs(10);
+        let (since, now) = (start + Duration::from_secs(1), start + Duration::from_secs(31));
+        assert_eq!(shifted(by, since, now), start + Duration::from_secs(40));
+    }
+}
