@@ -1,0 +1,3 @@
+//! A client profile, as text.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tunless_core::testing::fuzz_config::profile(data));
