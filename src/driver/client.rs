@@ -369,6 +369,7 @@ impl Driver {
             return;
         };
         let network = network(&connected.pushed, &self.dns);
+        self.stack.set_lossless(remote.proto.transport == Carrier::Tcp);
         let up = Up {
             host: remote.host.clone(),
             address: link.client.address(),

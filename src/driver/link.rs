@@ -115,7 +115,7 @@ impl Link {
         self.queue_control(now);
         if !self.blocked && self.client.is_connected() {
             let (client, wire) = (&mut self.client, self.transport.wire());
-            self.more = stack.transmit(now, budget::PACKETS, &mut |packet| match client
+            self.more |= stack.transmit(now, budget::PACKETS, &mut |packet| match client
                 .handle_packet(now, packet, wire)
             {
                 Sent::Sealed | Sent::Dropped => true,

@@ -130,7 +130,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         limits: ExitLimits::default(),
         seed: SystemRng::default().next_u64(),
     };
-    let exit = Exit::new(now, exit_config, poll.registry().try_clone()?, FIRST_DEVICE);
+    let mut exit = Exit::new(now, exit_config, poll.registry().try_clone()?, FIRST_DEVICE);
+    exit.set_lossless(matches!(carrier, Listener::Tcp(_)));
     let (events, subscriber) = broadcast::channel(MAX_EVENTS);
     let stop = Stop {
         waker,

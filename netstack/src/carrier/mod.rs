@@ -49,6 +49,8 @@ pub(crate) struct Carrier {
     registry: Registry,
     first_token: usize,
     is_up: bool,
+    /// What carries the tunnel neither loses nor overflows (a stream): what is in flight needs no bound.
+    pub(crate) is_lossless: bool,
     /// Flows that wait for acknowledgements of their relays' bytes.
     senders: usize,
     changes: VecDeque<(Id, Owner, Change)>,
@@ -79,6 +81,7 @@ impl Carrier {
             registry,
             first_token,
             is_up: true,
+            is_lossless: false,
             senders: 0,
             changes: VecDeque::new(),
             opened: 0,
@@ -399,9 +402,12 @@ impl Carrier {
         let Some(relay) = entry.relay.as_mut() else { return };
         let before = relay.moved_bytes();
         let others = self.senders.saturating_sub(usize::from(entry.is_sending));
-        entry
-            .flow
-            .limit_sending(send::in_flight_limit(entry.round_trip, others + 1));
+        let limit = if self.is_lossless {
+            usize::MAX
+        } else {
+            send::in_flight_limit(entry.round_trip, others + 1)
+        };
+        entry.flow.limit_sending(limit);
         let turn = relay.turn(&mut entry.flow);
         entry.is_sending = entry.flow.unacknowledged_bytes() > 0;
         self.senders = others + usize::from(entry.is_sending);

@@ -431,6 +431,11 @@ impl Exit {
         parts.into_iter().flatten().min()
     }
 
+    /// Says whether what carries the tunnel is a stream, which loses nothing and slows its sender down by itself.
+    pub fn set_lossless(&mut self, is_lossless: bool) {
+        self.carrier.is_lossless = is_lossless;
+    }
+
     /// Ends all flows of a client whose session is over.
     pub fn forget_client(&mut self, inner: IpAddr) {
         self.carrier.forget_remote(inner);

@@ -110,6 +110,11 @@ impl Stack {
         (stack, StackHandle::new(shared))
     }
 
+    /// Says whether what carries the tunnel is a stream, which loses nothing and slows its sender down by itself.
+    pub fn set_lossless(&mut self, is_lossless: bool) {
+        self.carrier.is_lossless = is_lossless;
+    }
+
     /// A session is up. Flows of addresses that are still ours go on, the others are reset.
     pub fn bring_up(&mut self, now: Instant, network: Network) {
         self.addresses = Addresses::new(&network.addresses);
