@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use super::DynamicChallenge;
 use crate::{
     config::{AuthRetry, PushError},
     session::{PacketError, RestartFlags, SessionError, TempFlags},
@@ -29,6 +30,8 @@ pub enum CloseReason {
     Unresolved(String),
     /// The stream ended or lost its framing.
     ConnectionReset(String),
+    /// The way to the server changed or broke, and the connection cannot follow; the text says how.
+    PathLost(String),
     /// The session failed: TLS, key exchange, time.
     Session(SessionError),
     /// The server did not answer `PUSH_REQUEST`.
@@ -59,6 +62,8 @@ pub enum CloseReason {
         reason: String,
         /// `auth-retry`.
         retry: AuthRetry,
+        /// What it asks before it accepts them.
+        challenge: Option<Box<DynamicChallenge>>,
     },
     /// The server refused the token; the real credentials come next.
     AuthToken {
@@ -151,6 +156,10 @@ impl CloseReason {
                 Action::Exit(ExitKind::Done)
             }
             Self::Halt(_) | Self::Negotiation(_) => Action::Exit(ExitKind::Failed),
+            // The challenge is the server's next question, whatever follows from a plain refusal.
+            Self::AuthFailed {
+                challenge: Some(_), ..
+            } => retry(Advance::Stay),
             Self::AuthFailed {
                 retry: AuthRetry::None,
                 ..
@@ -189,7 +198,9 @@ impl CloseReason {
                 wait: Some(REFUSED_PAUSE),
                 forget_token: false,
             },
-            Self::AuthFailed { .. } | Self::PingRestart | Self::RemoteExit => retry(Advance::Stay),
+            Self::AuthFailed { .. } | Self::PingRestart | Self::RemoteExit | Self::PathLost(_) => {
+                retry(Advance::Stay)
+            }
             Self::Session(SessionError::Tls(error)) if is_final(error) => Action::Exit(ExitKind::Failed),
             Self::NoAnswer { .. }
             | Self::ConnectFailed(_)
@@ -212,6 +223,7 @@ impl CloseReason {
             Self::ConnectionReset(_) | Self::Session(SessionError::Packet(PacketError::Wrap(_))) => {
                 "connection-reset"
             }
+            Self::PathLost(_) => "network-unreachable",
             Self::Session(_) => "tls-error",
             Self::NoPushReply => "no-push-reply",
             Self::Push(_) | Self::Negotiation(_) => "process-push-msg-failed",
@@ -246,6 +258,8 @@ fn is_final(error: &TlsError) -> bool {
         | TlsError::NoCertificate
         | TlsError::Incompatible(_)
         | TlsError::BadKey { .. }
+        | TlsError::NeedsPassphrase
+        | TlsError::WrongPassphrase
         | TlsError::BadCertificate { .. }
         | TlsError::NoTrust
         | TlsError::NoCipher { .. }
@@ -278,6 +292,7 @@ impl fmt::Display for CloseReason {
             Self::ConnectFailed(why) => write!(f, "cannot connect: {why}"),
             Self::Unresolved(why) => write!(f, "cannot resolve the server's name: {why}"),
             Self::ConnectionReset(why) => write!(f, "the connection was lost: {why}"),
+            Self::PathLost(why) => write!(f, "the way to the server is lost: {why}"),
             Self::Session(SessionError::Tls(error)) => write!(f, "TLS: {error}"),
             Self::Session(error) => write!(f, "{error}"),
             Self::NoPushReply => f.write_str("the server did not send its options (PUSH_REPLY) in time"),
@@ -291,6 +306,10 @@ impl fmt::Display for CloseReason {
             Self::Restart(flags) => write_with(f, "the server asked for a new connection", &flags.text),
             Self::Halt(text) => write_with(f, "the server ended the session", text),
             Self::RemoteExit => f.write_str("the server left"),
+            Self::AuthFailed {
+                challenge: Some(challenge),
+                ..
+            } => write_with(f, "the server asks for more", &challenge.text),
             Self::AuthFailed { reason, .. } => write_with(f, "authentication failed", reason),
             Self::AuthToken { reason } => write_with(f, "the server no longer accepts its token", reason),
             Self::AuthTemporary(flags) => write_with(f, "the server refuses for now", &flags.text),

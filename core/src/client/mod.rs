@@ -2,9 +2,10 @@
 //!
 //! [`Client`] runs one connection to one address; [`Remotes`] says where the next attempt goes and when;
 //! [`CloseReason`] says how a connection ended and what follows from it. Files: `setup` what all attempts
-//! share, `stage` how far this one has come, `pull` pushed options, `texts` the server's messages, `negotiate`
+//! share, `challenge` what servers ask beyond passwords, `stage` how far this one has come, `pull` pushed options, `texts` the server's messages, `negotiate`
 //! ciphers and sizes, `close` reasons and actions, `remotes` the order of attempts.
 
+mod challenge;
 mod close;
 mod negotiate;
 mod pull;
@@ -23,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use challenge::{DynamicChallenge, PendingRequest};
 pub use close::{Action, Advance, CloseReason, ExitKind, NegotiationError};
 pub(crate) use negotiate::mss;
 pub use pull::Connected;
@@ -34,6 +36,7 @@ use self::stage::Stage;
 use crate::{
     config::{PushAssembler, Transport},
     rng::Rng,
+    secret::SecretString,
     session::{Counters, DataError, Opened, Session, SessionError, SessionEvent, Silence},
     tunnel::{PacketSink, Sent, Timer, Transmit, Tunnel, WallClock, WireSink},
     wire::{KeyId, Opcode},
@@ -58,6 +61,8 @@ pub enum Event {
     },
     /// The server sent a token to be used in place of the password from now on.
     Token(Credentials),
+    /// The server wants something before it decides; a text is answered with [`Client::respond`].
+    Pending(PendingRequest),
     /// The server has something to say to a person or a front end (`INFO`, `INFO_PRE`).
     Info(String),
     /// The connection has ended; nothing follows.
@@ -166,7 +171,7 @@ impl Client {
         let remote = setup.remote(remote_index)?;
         let stream = remote.proto.transport == Transport::Tcp;
         let connect_timeout = remote.connect_timeout;
-        let (settings, rng) = setup.session_settings(remote, address, rng);
+        let (settings, rng) = setup.session_settings(remote, address, rng)?;
         let mut session = Session::client(now, clock, rng, settings)?;
         session.set_hello(setup.hello(remote, credentials.as_ref()));
         let timers = setup.config().timers;
@@ -215,6 +220,16 @@ impl Client {
         matches!(self.stage, Stage::Connected { .. })
     }
 
+    /// Whether it is on its way to that.
+    pub fn is_connecting(&self) -> bool {
+        match self.stage {
+            Stage::Waiting { .. } | Stage::Handshaking | Stage::Pulling { .. } | Stage::Installing { .. } => {
+                true
+            }
+            Stage::Connected { .. } | Stage::Leaving { .. } | Stage::Closed => false,
+        }
+    }
+
     /// Leaves: tells the server if it is listening, then reports [`CloseReason::LocalExit`].
     pub fn close(&mut self, now: Instant) {
         self.leave(now, CloseReason::LocalExit);
@@ -225,10 +240,43 @@ impl Client {
         self.finish(reason);
     }
 
+    /// Makes the server show that it can still be reached; [`Self::heard_at`] tells whether it did.
+    pub fn probe(&mut self, now: Instant) {
+        self.session.probe(now);
+    }
+
+    /// When the server's last authentic packet arrived (the start of the connection before the first).
+    pub fn heard_at(&self) -> Instant {
+        self.session.heard_at()
+    }
+
+    /// Whether the connection may go on from another address of ours (`peer-id`, UDP).
+    pub fn can_float(&self) -> bool {
+        self.is_connected() && !self.stream && self.session.has_peer_id()
+    }
+
+    /// Silence after which either end takes the other for gone (`ping-restart`, as pushed).
+    pub fn patience(&self) -> Duration {
+        self.session.silence_after().unwrap_or(PROVISIONAL_PING_RESTART)
+    }
+
     /// Own and the server's session id.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn session_ids(&self) -> Option<(crate::wire::SessionId, crate::wire::SessionId)> {
         Some((self.session.local_id(), self.session.remote_id()?))
+    }
+
+    /// Answers a [`PendingRequest::Text`]; `false` when there is nothing to answer or the answer is too long.
+    pub fn respond(&mut self, now: Instant, response: &SecretString) -> bool {
+        if !matches!(self.stage, Stage::Pulling { .. }) {
+            return false;
+        }
+        let Some(message) = challenge::response_message(response) else {
+            return false;
+        };
+        let sent = self.session.send_message(now, &message).is_ok();
+        self.drain_session(now);
+        sent
     }
 
     /// Starts a renegotiation now.

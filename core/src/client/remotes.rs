@@ -20,6 +20,8 @@ pub struct Attempt {
     pub index: usize,
     /// Pause before it.
     pub wait: Duration,
+    /// The part of the pause that the server asked for, or that protects an account: nothing shortens it.
+    pub demanded: Duration,
     /// The address, when the name has been resolved already; otherwise resolve it and tell [`Remotes::resolved`].
     pub address: Option<SocketAddr>,
 }
@@ -34,6 +36,8 @@ pub struct Remotes {
     advances: u32,
     max_advances: Option<u32>,
     ever_connected: bool,
+    /// The connection that is about to end carried packets.
+    established: bool,
     retry: Duration,
     retry_max: Duration,
 }
@@ -65,6 +69,7 @@ impl Remotes {
             advances: 0,
             max_advances: config.connect_retry_max.map(|rounds| rounds.saturating_mul(len)),
             ever_connected: false,
+            established: false,
             retry: config.connect_retry.wait,
             retry_max: config.connect_retry.max,
         }
@@ -72,7 +77,7 @@ impl Remotes {
 
     /// The next attempt; `None` once `connect-retry-max` is used up.
     pub fn next_attempt(&mut self) -> Option<Attempt> {
-        let mut wait = Duration::ZERO;
+        let (mut wait, mut demanded) = (Duration::ZERO, Duration::ZERO);
         if let Some(pending) = self.pending.take() {
             self.advance(pending.advance);
             if self.max_advances.is_some_and(|most| self.advances >= most) {
@@ -83,12 +88,14 @@ impl Remotes {
             } else {
                 self.pause()
             };
-            wait = wait.max(pending.wait.unwrap_or_default().min(self.retry_max));
+            demanded = pending.wait.unwrap_or_default().min(self.retry_max);
+            wait = wait.max(demanded);
         }
         let index = self.order.get(self.position).copied()?;
         Some(Attempt {
             index,
             wait,
+            demanded,
             address: self.addresses.front().copied(),
         })
     }
@@ -107,6 +114,12 @@ impl Remotes {
     pub fn on_connected(&mut self) {
         self.advances = 0;
         self.ever_connected = true;
+        self.established = true;
+    }
+
+    /// Whether there has been a connection.
+    pub fn ever_connected(&self) -> bool {
+        self.ever_connected
     }
 
     /// The attempt, or the connection, has ended; returns whether another attempt follows.
@@ -122,8 +135,18 @@ impl Remotes {
                 forget_token: false,
             };
         }
-        if let Action::Retry { advance, wait, .. } = action {
-            let no_pause = matches!(reason, CloseReason::NoAnswer { .. });
+        let established = std::mem::take(&mut self.established);
+        if let Action::Retry { advance, wait, .. } = &mut action {
+            // What worked is tried again first; silence or a farewell before it ever worked is a failed attempt.
+            *advance = match (*advance, established) {
+                (Advance::Address, true) => Advance::Stay,
+                (Advance::Stay, false) if is_silence(reason) => Advance::Address,
+                (advance, _) => advance,
+            };
+            let (advance, wait) = (*advance, *wait);
+            // A way that is lost again before it carried anything is no reason to hurry.
+            let no_pause = matches!(reason, CloseReason::NoAnswer { .. })
+                || (established && matches!(reason, CloseReason::PathLost(_)));
             self.pending = Some(Pending {
                 advance,
                 wait,
@@ -154,3 +177,14 @@ impl Remotes {
         self.retry.saturating_mul(1 << rounds.min(16)).min(self.retry_max)
     }
 }
+
+/// The server was not heard of, or left, in a way that keeps an established connection where it is.
+fn is_silence(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::PingRestart | CloseReason::RemoteExit | CloseReason::PathLost(_)
+    )
+}
+
+#[cfg(test)]
+mod tests;

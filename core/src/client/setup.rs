@@ -26,6 +26,9 @@ const PROTO: IvProto = IvProto::DATA_V2
     .with(IvProto::DYN_TLS_CRYPT)
     .with(IvProto::DNS_OPTION_V2);
 
+/// What a server may ask while it decides (`IV_SSO`; reference section 7.5).
+const SSO: &str = "webauth,openurl,crtext";
+
 /// What a client of release 2.5 announces (`compat-mode` below 2.6.0): keys come from the PRF.
 const PROTO_2_5: IvProto = IvProto::DATA_V2.with(IvProto::REQUEST_PUSH);
 
@@ -58,22 +61,47 @@ pub enum SetupError {
 #[derive(Debug)]
 pub struct Setup {
     config: ClientConfig,
-    tls: Arc<dyn PumpFactory>,
+    /// `None` while the private key is locked.
+    tls: Option<Arc<dyn PumpFactory>>,
 }
 
 impl Setup {
-    /// Takes the configuration over and builds TLS from it.
+    /// Takes the configuration over and builds TLS from it. Where the private key is encrypted and its passphrase
+    /// not known, that is left for [`Setup::unlock`].
     ///
     /// # Errors
     /// Certificates, keys or TLS options that cannot be used.
     pub fn new(config: ClientConfig) -> Result<Self, SetupError> {
-        let tls = ClientTls::new(&tls_settings(Role::Client, &config.tls))?;
-        Ok(Self::with_tls(config, Arc::new(tls)))
+        match ClientTls::new(&tls_settings(Role::Client, &config.tls)) {
+            Ok(tls) => Ok(Self::with_tls(config, Arc::new(tls))),
+            Err(TlsError::NeedsPassphrase) => Ok(Self { config, tls: None }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes the configuration over and uses `tls` for its handshakes (keys that live elsewhere).
     pub fn with_tls(config: ClientConfig, tls: Arc<dyn PumpFactory>) -> Self {
-        Self { config, tls }
+        Self {
+            config,
+            tls: Some(tls),
+        }
+    }
+
+    /// Whether the passphrase of the private key has to be given before anything can be connected.
+    pub fn needs_passphrase(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// The same with the private key opened by `passphrase`.
+    ///
+    /// # Errors
+    /// [`TlsError::WrongPassphrase`], or whatever else is wrong with keys and certificates.
+    pub fn unlock(&self, passphrase: SecretString) -> Result<Self, SetupError> {
+        let mut config = self.config.clone();
+        if let Some(identity) = &mut config.tls.identity {
+            identity.passphrase = Some(passphrase);
+        }
+        Self::new(config)
     }
 
     /// The configuration.
@@ -94,8 +122,9 @@ impl Setup {
         remote: &Remote,
         address: SocketAddr,
         mut rng: Box<dyn Rng>,
-    ) -> (Arc<SessionSettings>, Box<dyn Rng>) {
+    ) -> Result<(Arc<SessionSettings>, Box<dyn Rng>), SetupError> {
         let config = &self.config;
+        let tls = self.tls.as_ref().ok_or(TlsError::NeedsPassphrase)?;
         let renegotiate_after = config.renegotiation.after.map(|(earliest, latest)| {
             let spread = u32::try_from(latest.saturating_sub(earliest).as_secs()).unwrap_or(u32::MAX);
             earliest + std::time::Duration::from_secs(rng.below(spread.saturating_add(1)).into())
@@ -103,7 +132,7 @@ impl Setup {
         let settings = SessionSettings {
             role: Role::Client,
             wrap: remote.wrap.clone(),
-            tls: Arc::clone(&self.tls),
+            tls: Arc::clone(tls),
             stream: remote.proto.transport == Transport::Tcp,
             outer_header_bytes: outer_header_bytes(address),
             max_packet_bytes: remote.max_packet_size.into(),
@@ -117,7 +146,7 @@ impl Setup {
                 renegotiate_packets: config.renegotiation.packets,
             },
         };
-        (Arc::new(settings), rng)
+        Ok((Arc::new(settings), rng))
     }
 
     pub(super) fn hello(&self, remote: &Remote, credentials: Option<&Credentials>) -> Hello {
@@ -137,13 +166,17 @@ impl Setup {
                 WrapKey::None | WrapKey::TlsCrypt { .. } => None,
             },
         };
+        let mut extra = config.peer_info_vars.clone();
+        if !config.before_2_6 && !extra.iter().any(|(name, _)| name == "IV_SSO") {
+            extra.push(("IV_SSO".to_owned(), SSO.to_owned()));
+        }
         let info = ClientInfo {
             version: PEER_VERSION,
             platform: platform(),
             mtu: remote.tun_mtu_max,
             ciphers: &config.ciphers,
             proto: if config.before_2_6 { PROTO_2_5 } else { PROTO },
-            extra: &config.peer_info_vars,
+            extra: &extra,
         };
         Hello {
             options: options.to_text(),
@@ -160,6 +193,10 @@ pub(crate) fn tls_settings(role: Role, options: &config::TlsOptions) -> TlsSetti
         ca: options.ca.clone(),
         cert: options.identity.as_ref().map(|identity| identity.certs.clone()),
         key: options.identity.as_ref().map(|identity| identity.key.clone()),
+        passphrase: options
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.passphrase.clone()),
         crl: options.crl.clone(),
         peer_fingerprints: options.peer_fingerprints.clone(),
         remote_usage: options.remote_usage,

@@ -254,6 +254,40 @@ fn a_server_that_ends_asks_its_clients_to_connect_anew() {
 }
 
 #[test]
+fn a_challenge_is_put_to_the_client_whatever_auth_retry_says() {
+    let scenario = Scenario {
+        credentials: Some(("alice", "first")),
+        ..Scenario::default()
+    };
+    let mut pair = scenario.pair(9);
+    pair.deny = Some("CRV1:R:session:YWxpY2U=:Code on your phone?".to_owned());
+    pair.run_until(MINUTE, |pair| pair.closed.is_some()).unwrap();
+    let closed = pair.closed.as_ref().unwrap();
+    assert_eq!(
+        closed.to_string(),
+        "the server asks for more: Code on your phone?"
+    );
+    assert!(
+        matches!(
+            closed.action(),
+            Action::Retry {
+                advance: Advance::Stay,
+                ..
+            }
+        ),
+        "{closed:?}"
+    );
+    let CloseReason::AuthFailed {
+        challenge: Some(challenge),
+        ..
+    } = closed
+    else {
+        panic!("{closed:?}")
+    };
+    assert!(challenge.response_required && !challenge.echo && challenge.username == "alice");
+}
+
+#[test]
 fn refusals_tell_the_client_why() {
     let scenario = Scenario {
         credentials: Some(("alice", "wrong")),
@@ -357,6 +391,31 @@ fn a_client_that_moves_keeps_its_session() {
 
 /// Without a wrap whoever sees the packets can forge control packets. A forged soft reset and a forged fatal alert
 /// once ended the session on either side, and the client's process with it.
+#[test]
+fn a_probe_is_answered_at_once_on_an_idle_connection_also_from_a_new_address() {
+    for wrap in ["", "<tls-crypt>\nKEY</tls-crypt>\n"] {
+        let scenario = Scenario {
+            both: wrap.to_owned(),
+            ..Scenario::default()
+        };
+        let mut pair = scenario.pair(21);
+        established(&mut pair);
+        pair.run_for(Duration::from_secs(3));
+        for to in ["192.0.2.9:4000", "192.0.2.10:4001"] {
+            assert!(pair.client.can_float());
+            pair.roam(to.parse().unwrap());
+            let asked = pair.now;
+            pair.client.probe(asked);
+            pair.run_for(Duration::from_secs(1));
+            assert!(pair.client.heard_at() > asked, "no answer to a probe from {to}");
+        }
+        assert_eq!(pair.client.stats().session.keys_derived, 1);
+        assert_eq!(pair.send_up(&mut packet(CLIENT, BEHIND, 1, 100)), Sent::Sealed);
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(pair.server_received.len(), 1);
+    }
+}
+
 #[test]
 fn a_forged_renegotiation_ends_nothing() {
     let scenario = Scenario {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    client::{Client, CloseReason, Event, State, stage::Stage},
+    client::{Client, CloseReason, DynamicChallenge, Event, PendingRequest, State, stage::Stage},
     session::{Message, PendingOptions, TempFlags},
 };
 
@@ -13,7 +13,11 @@ impl Client {
             Message::PushReply(text) => self.on_push_reply(now, &text),
             Message::AuthFailed(reason) => self.on_auth_failed(reason),
             Message::AuthPending(options) => self.on_auth_pending(now, options),
-            Message::Info(text) | Message::InfoPre(text) => self.events.push_back(Event::Info(text)),
+            Message::InfoPre(text) => self.events.push_back(match PendingRequest::parse(&text) {
+                Some(request) => Event::Pending(request),
+                None => Event::Info(text),
+            }),
+            Message::Info(text) => self.events.push_back(Event::Info(text)),
             Message::Restart(flags) => self.finish(CloseReason::Restart(flags)),
             Message::Halt(text) => self.finish(CloseReason::Halt(text)),
             Message::Exit => self.finish(CloseReason::RemoteExit),
@@ -34,6 +38,7 @@ impl Client {
             Some(flags) => CloseReason::AuthTemporary(flags),
             None if token => CloseReason::AuthToken { reason },
             None => CloseReason::AuthFailed {
+                challenge: DynamicChallenge::parse(&reason).map(Box::new),
                 reason,
                 retry: self.setup.config().auth_retry,
             },

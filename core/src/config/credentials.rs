@@ -1,7 +1,7 @@
 //! Keys, certificates and passwords that options name: which files are read and what they must hold.
 
 use super::{
-    client::CredentialSource,
+    client::{ChallengeFormat, CredentialSource, StaticChallenge},
     error::ConfigProblem,
     options::{CertProfile, Identity, NameRule, TlsOptions, TlsVersion, Usage, VerifyName, WrapKey},
     raw::Directive,
@@ -164,14 +164,36 @@ fn identity(values: &mut Values<'_>) -> Option<Identity> {
         certs.extend(extra);
     }
     let key = SecretBytes::new(pem(values, "key", "PRIVATE KEY")?);
-    let text = String::from_utf8_lossy(key.expose());
-    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        let why = "the private key is encrypted, and passphrases are not asked yet; write it without one: openssl pkey -in KEY -out NEW";
+    let is_of_old_form = String::from_utf8_lossy(key.expose()).contains("Proc-Type: 4,ENCRYPTED");
+    if is_of_old_form {
+        let why = "the private key is encrypted in a form of old; write it anew: openssl pkcs8 -topk8 -in KEY -out NEW";
         let directive = values.directives.last("key")?;
         values.fail(directive, ConfigProblem::Content(why.into()));
         return None;
     }
-    Some(Identity { certs, key })
+    let passphrase = passphrase(values);
+    Some(Identity {
+        certs,
+        key,
+        passphrase,
+    })
+}
+
+/// Reads the first line of the file that `askpass` names; without a file, the passphrase is asked for anyway.
+fn passphrase(values: &mut Values<'_>) -> Option<SecretString> {
+    let directive = values.directives.last("askpass")?;
+    directive.arg(0).filter(|name| *name != "stdin")?;
+    let text = SecretString::new(values.text(directive)?);
+    match text.expose().lines().next() {
+        Some(line) if !line.is_empty() => Some(SecretString::new(line)),
+        _ => {
+            values.fail(
+                directive,
+                ConfigProblem::Content("it wants the passphrase of `key` on its first line".into()),
+            );
+            None
+        }
+    }
 }
 
 fn crl(values: &mut Values<'_>) -> Option<Vec<u8>> {
@@ -336,6 +358,34 @@ fn key_direction(values: &mut Values<'_>, scope: Scope<'_>, auth: &Directive) ->
         None => Some(KeyDirection::Bidirectional),
         Some((directive, index)) => values.arg(directive, index, "0 or 1", read),
     }
+}
+
+/// Reads what is asked beside the password.
+pub(super) fn static_challenge(values: &mut Values<'_>) -> Option<StaticChallenge> {
+    let directive = values.directives.last("static-challenge")?;
+    if !values.directives.has("auth-user-pass") {
+        values.fail(
+            directive,
+            ConfigProblem::Content("its answer goes into the password; add `auth-user-pass`".into()),
+        );
+        return None;
+    }
+    let text = values.arg(directive, 0, "a question", non_empty)?;
+    let echo = values.arg(directive, 1, "0 or 1", |text| match text {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    })?;
+    let read = |text: &str| match text {
+        "scrv1" => Some(ChallengeFormat::Scrv1),
+        "concat" => Some(ChallengeFormat::Concat),
+        _ => None,
+    };
+    let format = match directive.arg(2) {
+        None => ChallengeFormat::default(),
+        Some(_) => values.arg(directive, 2, "scrv1 or concat", read)?,
+    };
+    Some(StaticChallenge { text, echo, format })
 }
 
 /// Reads where user name and password come from.

@@ -23,7 +23,8 @@ pub mod server;
 mod tests;
 
 pub use client::{
-    AuthRetry, ClientConfig, ConnectRetry, CredentialSource, PullAction, PullFilter, Remote, ResolvRetry,
+    AuthRetry, ChallengeFormat, ClientConfig, ConnectRetry, CredentialSource, PullAction, PullFilter, Remote,
+    ResolvRetry, StaticChallenge,
 };
 pub use error::{ConfigError, ConfigErrors, ConfigProblem, Note};
 pub use network::{

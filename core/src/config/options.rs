@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBytes, SecretString};
 pub use crate::{
     tls::{CertProfile, NameRule, TlsVersion, Usage},
     wrap::WrapKey,
@@ -121,8 +121,10 @@ pub struct VerifyName {
 pub struct Identity {
     /// PEM: our certificate first, intermediates after it (`cert`, then `extra-certs`).
     pub certs: Vec<u8>,
-    /// PEM: the unencrypted private key (`key`).
+    /// PEM: the private key (`key`), perhaps encrypted.
     pub key: SecretBytes,
+    /// What an encrypted key is opened with, as far as it is known (`askpass FILE`).
+    pub passphrase: Option<SecretString>,
 }
 
 /// Everything that TLS needs to know.

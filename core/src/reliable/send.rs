@@ -19,6 +19,8 @@ const MAX_INTERVAL: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct Send {
     entries: VecDeque<Entry>,
+    /// The last message that was acknowledged, for [`Send::repeat`].
+    last: Option<Entry>,
     next_id: PacketId,
     initial_timeout: Duration,
 }
@@ -53,6 +55,7 @@ impl Send {
     pub fn new(initial_timeout: Duration) -> Self {
         Self {
             entries: VecDeque::with_capacity(WINDOW as usize),
+            last: None,
             next_id: PacketId(0),
             initial_timeout,
         }
@@ -96,7 +99,7 @@ impl Send {
         if self.entries.get(index).is_none_or(|entry| entry.attempts == 0) {
             return;
         }
-        self.entries.remove(index);
+        self.last = self.entries.remove(index);
         for earlier in self
             .entries
             .iter_mut()
@@ -154,6 +157,15 @@ impl Send {
             entry.due = now;
             entry.interval = self.initial_timeout;
         }
+    }
+
+    /// Makes the peer answer: what is in flight is due again at once, otherwise the last message that it has
+    /// acknowledged. A peer acknowledges what it knows already and does nothing else with it.
+    pub fn repeat(&mut self, now: Instant) {
+        if self.entries.is_empty() {
+            self.entries.extend(self.last.take());
+        }
+        self.on_first_contact(now);
     }
 
     fn in_window(&self, id: PacketId) -> bool {

@@ -134,8 +134,27 @@ impl Session {
         change(&mut self.hello);
     }
 
+    /// Makes the peer show that it can still be reached: a ping, by which a server learns our new address, and a
+    /// control packet that it has to acknowledge. Both come from [`Self::poll_transmit`].
+    ///
+    /// The ping alone has no answer, and control packets are only taken from the address that data came from.
+    pub fn probe(&mut self, now: Instant) {
+        self.probe_wanted = true;
+        self.primary.send.repeat(now);
+    }
+
+    /// When the peer's last authentic packet arrived (the start of the session before the first).
+    pub fn heard_at(&self) -> Instant {
+        self.keepalive.heard_at()
+    }
+
     /// Takes the next packet to send: a control packet that is due, an acknowledgement, a ping.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
+        if std::mem::take(&mut self.probe_wanted)
+            && let Some(ping) = self.seal_in_band(now, &PING)
+        {
+            return Some(ping);
+        }
         if let Some(packet) = self.poll_control(now) {
             return Some(packet);
         }

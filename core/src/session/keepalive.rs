@@ -36,6 +36,14 @@ impl Keepalive {
         self.received_at = now;
     }
 
+    pub(super) fn heard_at(&self) -> Instant {
+        self.received_at
+    }
+
+    pub(super) fn silence_after(&self) -> Option<Duration> {
+        self.silence.map(|(after, _)| after)
+    }
+
     pub(super) fn ping_at(&self, can_send: bool) -> Option<Instant> {
         self.ping_after
             .filter(|_| can_send)

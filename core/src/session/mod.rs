@@ -57,6 +57,8 @@ pub struct Session {
     parameters: Option<DataParameters>,
     keepalive: Keepalive,
     exit_wanted: bool,
+    /// A ping goes out before anything else.
+    probe_wanted: bool,
     failed: bool,
     events: VecDeque<SessionEvent>,
     counters: Counters,
@@ -161,6 +163,7 @@ impl Session {
             parameters: None,
             keepalive: Keepalive::new(now),
             exit_wanted: false,
+            probe_wanted: false,
             failed: false,
             events: VecDeque::new(),
             counters: Counters::default(),

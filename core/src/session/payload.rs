@@ -140,6 +140,17 @@ impl Session {
         self.keepalive.set(now, ping, silence);
     }
 
+    /// Silence that ends the session, if any does.
+    pub fn silence_after(&self) -> Option<Duration> {
+        self.keepalive.silence_after()
+    }
+
+    /// Whether data packets carry a peer id, by which a server knows them from any address.
+    pub fn has_peer_id(&self) -> bool {
+        self.parameters
+            .is_some_and(|parameters| parameters.peer_id.is_some())
+    }
+
     fn keys_for(&mut self, datagram: &[u8]) -> Option<&mut DataKeys> {
         let key_id = data::key_id(datagram)?;
         let state = [

@@ -45,6 +45,8 @@ pub struct Pair {
     pub established: Vec<server::Established>,
     /// Clients that the server lost, with the reason as text.
     pub gone: Vec<String>,
+    /// What the server asked while it decided.
+    pub pending: Vec<client::PendingRequest>,
     /// Renegotiations that the client completed.
     pub renewals: u32,
     /// The token that the server pushed last.
@@ -137,6 +139,7 @@ impl Pair {
             closed: None,
             established: Vec::new(),
             gone: Vec::new(),
+            pending: Vec::new(),
             renewals: 0,
             token: None,
             deny: None,
@@ -264,6 +267,7 @@ impl Pair {
                 client::Event::Closed(reason) => self.closed = Some(reason),
                 client::Event::Renewed { .. } => self.renewals += 1,
                 client::Event::Token(token) => self.token = Some(token),
+                client::Event::Pending(request) => self.pending.push(request),
                 client::Event::State(_) | client::Event::Info(_) => {}
             }
         }

@@ -123,6 +123,12 @@ pub enum TlsError {
         /// Why, and what helps.
         problem: String,
     },
+    /// Our own private key is encrypted, and its passphrase is not known.
+    #[error("`key` is encrypted: its passphrase is needed")]
+    NeedsPassphrase,
+    /// The passphrase is not that of our own private key.
+    #[error("`key` does not open with this passphrase")]
+    WrongPassphrase,
     /// A certificate file or revocation list of our own cannot be used.
     #[error("`{file}` cannot be used: {problem}")]
     BadCertificate {

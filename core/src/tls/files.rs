@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
     Error, InconsistentKeys,
     crypto::CryptoProvider,
     pki_types::{
-        CertificateDer, CertificateRevocationListDer, PrivateKeyDer, TrustAnchor,
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, TrustAnchor,
         pem::{self, PemObject},
     },
     sign::CertifiedKey,
@@ -14,6 +15,10 @@ use rustls::{
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::{OwnFile, TlsError, TlsSettings, identity};
+use crate::secret::SecretString;
+
+/// How an encrypted private key begins.
+const ENCRYPTED_BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 
 /// One certificate of `ca`.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ pub(super) fn own_key(
     if let Some(extra) = &settings.extra_certs {
         chain.extend(certificates(OwnFile::ExtraCerts, extra)?);
     }
-    let key = private_key(key.expose())?;
+    let key = private_key(key.expose(), settings.passphrase.as_ref())?;
     let key = provider
         .key_provider
         .load_private_key(key)
@@ -129,11 +134,18 @@ fn certificates(file: OwnFile, pem: &[u8]) -> Result<Vec<CertificateDer<'static>
     Ok(chain)
 }
 
-fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+/// Tells whether a private key in PEM is encrypted (RFC 5958 §3).
+pub fn is_encrypted_key(pem: &[u8]) -> bool {
+    contains(pem, ENCRYPTED_BEGIN)
+}
+
+fn private_key(text: &[u8], passphrase: Option<&SecretString>) -> Result<PrivateKeyDer<'static>, TlsError> {
     let bad = |problem: String| TlsError::BadKey { problem };
-    if contains(text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || contains(text, b"Proc-Type: 4,ENCRYPTED") {
-        let problem = "encrypted private keys are not supported yet: remove the passphrase with \
-                       `openssl pkey -in KEY -out NEW-KEY`";
+    if is_encrypted_key(text) {
+        return opened_key(text, passphrase.ok_or(TlsError::NeedsPassphrase)?);
+    }
+    if contains(text, b"Proc-Type: 4,ENCRYPTED") {
+        let problem = "it is encrypted in a form of old; write it anew with `openssl pkcs8 -topk8 -in KEY -out NEW-KEY`";
         return Err(bad(problem.to_owned()));
     }
     PrivateKeyDer::from_pem_slice(text).map_err(|error| {
@@ -141,6 +153,29 @@ fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
         let missing = || "there is no private key (`BEGIN PRIVATE KEY`) in it".to_owned();
         bad(if nothing { missing() } else { error.to_string() })
     })
+}
+
+/// Decrypts a private key (PKCS #8 with PBES2, RFC 8018 §6.2).
+fn opened_key(text: &[u8], passphrase: &SecretString) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bad = |problem: &str| TlsError::BadKey {
+        problem: problem.to_owned(),
+    };
+    let text = std::str::from_utf8(text).map_err(|_| bad("its PEM has bytes that are not ASCII"))?;
+    let lines = text.lines().map(str::trim);
+    let body: String = lines
+        .skip_while(|line| !line.starts_with("-----BEGIN ENCRYPTED"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("-----END"))
+        .collect();
+    let der = STANDARD.decode(body).map_err(|_| bad("its PEM is no base64"))?;
+    let sealed = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(|_| {
+        bad("its encryption is not PBES2; write it anew with `openssl pkcs8 -topk8 -in KEY -out NEW-KEY`")
+    })?;
+    // A wrong passphrase shows as wrong padding or as something that is no key.
+    let opened = sealed
+        .decrypt(passphrase.expose())
+        .map_err(|_| TlsError::WrongPassphrase)?;
+    Ok(PrivatePkcs8KeyDer::from(opened.as_bytes().to_vec()).into())
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

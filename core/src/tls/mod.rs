@@ -22,6 +22,7 @@ mod verifier;
 
 pub use error::{Alert, OwnFile, TlsError};
 pub use factory::{ClientTls, ServerTls};
+pub use files::is_encrypted_key;
 pub use identity::PeerIdentity;
 pub use settings::{
     CertProfile, ClientCertificate, KEY_USAGE_PRESENT, NameRule, TlsSettings, TlsVersion, Usage,

@@ -1,6 +1,9 @@
 //! What a person may set about TLS, as bytes of files and parsed options; nothing is checked here yet.
 
-use crate::{secret::SecretBytes, wire::Role};
+use crate::{
+    secret::{SecretBytes, SecretString},
+    wire::Role,
+};
 
 /// Value in [`TlsSettings::remote_ku`] that asks for a key usage extension, whatever it allows.
 pub const KEY_USAGE_PRESENT: u16 = 0xffff;
@@ -18,6 +21,8 @@ pub struct TlsSettings {
     pub cert: Option<Vec<u8>>,
     /// `key`: the private key of `cert`.
     pub key: Option<SecretBytes>,
+    /// What `key` is opened with, if it is encrypted (`askpass`).
+    pub passphrase: Option<SecretString>,
     /// `extra-certs`: more certificates to send after `cert`.
     pub extra_certs: Option<Vec<u8>>,
     /// `crl-verify`: one or many revocation lists.
@@ -57,6 +62,7 @@ impl TlsSettings {
             ca: None,
             cert: None,
             key: None,
+            passphrase: None,
             extra_certs: None,
             crl: None,
             peer_fingerprints: Vec::new(),

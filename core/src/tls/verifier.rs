@@ -75,6 +75,8 @@ fn alert(error: &TlsError) -> CertificateError {
         | TlsError::NotReady
         | TlsError::Export(_)
         | TlsError::BadKey { .. }
+        | TlsError::NeedsPassphrase
+        | TlsError::WrongPassphrase
         | TlsError::BadCertificate { .. }
         | TlsError::NoCipher { .. }
         | TlsError::Settings(_) => CertificateError::ApplicationVerificationFailure,

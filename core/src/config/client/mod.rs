@@ -84,6 +84,27 @@ pub enum CredentialSource {
     },
 }
 
+/// What a person is asked beside the password, and how the answer travels (`static-challenge`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticChallenge {
+    /// The question.
+    pub text: String,
+    /// Whether the answer may be seen while it is typed.
+    pub echo: bool,
+    /// How it goes into the password.
+    pub format: ChallengeFormat,
+}
+
+/// How the answer to a static challenge goes into the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChallengeFormat {
+    /// `SCRV1:` and both in base64.
+    #[default]
+    Scrv1,
+    /// Right behind the password.
+    Concat,
+}
+
 /// What to do when the server refuses the credentials (`auth-retry`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuthRetry {
@@ -136,6 +157,8 @@ pub struct ClientConfig {
     pub tls: TlsOptions,
     /// User name and password, if the profile asks for them.
     pub credentials: Option<CredentialSource>,
+    /// What is asked beside the password.
+    pub static_challenge: Option<StaticChallenge>,
     /// What to do when they are refused.
     pub auth_retry: AuthRetry,
     /// Forget them after use.

@@ -39,6 +39,7 @@ pub(super) fn read(values: &mut Values<'_>) -> ClientConfig {
         resolv_retry: resolv_retry(values),
         tls,
         credentials,
+        static_challenge: credentials::static_challenge(values),
         auth_retry: auth_retry(values),
         auth_nocache: directives.has("auth-nocache"),
         ciphers: list,

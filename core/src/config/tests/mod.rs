@@ -45,7 +45,7 @@ fn file(path: &str) -> Result<Vec<u8>, String> {
         "client.key" | "server.key" => Ok(KEY.into()),
         "ta.key" => Ok(static_key().into()),
         "crl.pem" => Ok("-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n".into()),
-        "encrypted.key" => Ok("-----BEGIN ENCRYPTED PRIVATE KEY-----\n".into()),
+        "encrypted.key" => Ok("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n".into()),
         "login.txt" => Ok("alice\r\nhunter2\r\n".into()),
         "name.txt" => Ok("alice\n".into()),
         "empty" => Ok(Vec::new()),

@@ -400,7 +400,7 @@ const BAD_LINES: &[(&str, &str)] = &[
     ),
     (
         "cert client.crt\nkey encrypted.key",
-        "vpn.ovpn:7: `key` has content that cannot be used: the private key is encrypted, and passphrases are not asked yet; write it without one: openssl pkey -in KEY -out NEW",
+        "vpn.ovpn:7: `key` has content that cannot be used: the private key is encrypted in a form of old; write it anew: openssl pkcs8 -topk8 -in KEY -out NEW",
     ),
     (
         "cert client.crt",

@@ -167,3 +167,26 @@ proptest! {
         prop_assert_eq!(arrived, (0..40).collect::<Vec<u8>>());
     }
 }
+
+#[test]
+fn what_was_acknowledged_last_is_repeated_to_make_the_peer_answer() {
+    let mut send = Send::new(TIMEOUT);
+    send.repeat(at(0));
+    assert_eq!(drain(&mut send, at(0)), [0; 0]);
+    send.push(at(0), Opcode::HardResetClientV2, vec![]);
+    send.push(at(0), Opcode::Control, vec![7]);
+    assert_eq!(drain(&mut send, at(0)), [0, 1]);
+    send.on_ack(PacketId(0));
+    send.repeat(at(1));
+    assert_eq!(drain(&mut send, at(1)), [1], "what is in flight goes first");
+    send.on_ack(PacketId(1));
+    assert!(send.is_empty());
+    send.repeat(at(1));
+    assert_eq!(
+        send.poll(at(1)).map(|due| (due.id, due.payload.to_vec())),
+        Some((PacketId(1), vec![7]))
+    );
+    assert_eq!(send.push(at(1), Opcode::Control, vec![8]), PacketId(2));
+    send.on_ack(PacketId(1));
+    assert_eq!(drain(&mut send, at(1)), [2]);
+}

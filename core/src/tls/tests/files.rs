@@ -63,14 +63,36 @@ fn a_key_that_cannot_be_used_says_why() {
         with(&TestPki::new().client.key),
         "does not belong to the certificate",
     );
-    let marker = |edge: &str| format!("-----{edge} ENCRYPTED PRIVATE KEY-----\n");
-    says(
-        with(&format!("{}AAAA\n{}", marker("BEGIN"), marker("END"))),
-        "remove the passphrase",
-    );
     let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n";
-    says(with(old), "remove the passphrase");
+    says(with(old), "write it anew");
     says(client(|settings| settings.key = None), "it is missing");
+}
+
+#[test]
+fn an_encrypted_key_opens_with_its_passphrase_alone() {
+    let pki = TestPki::new();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from_pem_slice(pki.client.key.as_bytes()).unwrap();
+    let parameters =
+        pkcs8::pkcs5::pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(2048, &[7; 16], [9; 16]).unwrap();
+    let info = pkcs8::PrivateKeyInfoRef::try_from(key.secret_pkcs8_der()).unwrap();
+    let sealed = info.encrypt_with_params(parameters, "open sesame").unwrap();
+    let text = |der: &[u8]| {
+        let marker = |edge: &str| format!("-----{edge} ENCRYPTED PRIVATE KEY-----");
+        let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+        format!("{}\n{body}\n{}\n", marker("BEGIN"), marker("END"))
+    };
+    let mut settings = pki.client_settings();
+    settings.key = Some(SecretBytes::new(text(sealed.as_bytes()).into_bytes()));
+    assert_eq!(ClientTls::new(&settings).unwrap_err(), TlsError::NeedsPassphrase);
+    settings.passphrase = Some("guess".into());
+    assert_eq!(ClientTls::new(&settings).unwrap_err(), TlsError::WrongPassphrase);
+    settings.passphrase = Some("open sesame".into());
+    Joined::established(&settings, &pki.server_settings());
+    settings.key = Some(SecretBytes::new(text(b"\x30\x03\x02\x01\x00").into_bytes()));
+    assert!(matches!(
+        ClientTls::new(&settings).unwrap_err(),
+        TlsError::BadKey { .. }
+    ));
 }
 
 #[test]
