@@ -19,10 +19,31 @@ pub struct Network {
     pub addresses: Vec<IpNet>,
     /// Largest inner packet, 256 to 16384 bytes; values outside are clamped.
     pub mtu_bytes: usize,
-    /// Name servers, asked through the tunnel in this order.
-    pub resolvers: Vec<SocketAddr>,
-    /// Domains that are tried after single-label names.
+    /// Name servers, asked through the tunnel, the preferred ones first.
+    pub resolvers: Vec<ResolverGroup>,
+    /// Domains that names are looked for in: single labels before they are tried as they are, others after it.
     pub search_domains: Vec<String>,
+}
+
+/// Name servers that are equal, and what they are asked for.
+///
+/// A name is asked of the groups with the longest domain that it is in, else of those without domains, else of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolverGroup {
+    /// Their addresses, asked in this order.
+    pub servers: Vec<SocketAddr>,
+    /// Domains that they alone are asked for; none stands for all names.
+    pub domains: Vec<String>,
+}
+
+impl ResolverGroup {
+    /// Servers for all names.
+    pub fn general(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self {
+            servers: servers.into_iter().collect(),
+            domains: Vec::new(),
+        }
+    }
 }
 
 /// Everything that a stack starts with.
@@ -63,7 +84,7 @@ pub struct Limits {
     pub resolve_retry: Duration,
     /// Head start of one address over the next when a name has several (RFC 8305 §5).
     pub address_stagger: Duration,
-    /// Names being resolved at the same time.
+    /// Names being resolved at the same time, and as many queries.
     pub lookups: usize,
     /// UDP sockets at the same time.
     pub udp_sockets: usize,
@@ -84,7 +105,7 @@ impl Default for Limits {
             resolve_retry: Duration::from_secs(1),
             address_stagger: Duration::from_millis(250),
             lookups: 512,
-            udp_sockets: 256,
+            udp_sockets: 1024,
         }
     }
 }

@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::packet::{
     IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, IpPacket, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP,
-    PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, UDP_HEADER_BYTES, fold, sum, transport_sum,
+    PROTOCOL_UDP, TCP_ACK, TCP_FIN, TCP_HEADER_BYTES, TCP_RST, TCP_SYN, Tuple, UDP_HEADER_BYTES, fold, sum,
+    transport_sum,
 };
+use crate::sequence::Acknowledgement;
 
 /// Hop limit of our packets (IANA's recommended default).
 const HOP_LIMIT: u8 = 64;
@@ -253,6 +255,47 @@ fn is_answerable(packet: &IpPacket<'_>) -> bool {
         !address.is_multicast() && !address.is_unspecified() && !is_broadcast
     };
     !packet.is_fragment && is_single(packet.src) && is_single(packet.dst)
+}
+
+/// A bare acknowledgement of a flow.
+pub(crate) fn acknowledgement(buf: &mut Vec<u8>, tuple: &Tuple, says: Acknowledgement) -> bool {
+    let (src, dst) = (tuple.local, tuple.remote);
+    let header_len = ip_header_bytes(dst.ip());
+    buf.clear();
+    buf.resize(header_len + TCP_HEADER_BYTES, 0);
+    if !write_ip_header(buf, src.ip(), dst.ip(), PROTOCOL_TCP) {
+        return false;
+    }
+    let Some(segment) = buf.get_mut(header_len..) else {
+        return false;
+    };
+    put16(segment, 0, src.port());
+    put16(segment, 2, dst.port());
+    put(segment, 4, &says.sequence);
+    put(segment, 8, &says.number);
+    put(segment, 12, &[5 << 4, TCP_ACK]);
+    put(segment, 14, &says.window);
+    let checksum = !transport_sum(src.ip(), dst.ip(), PROTOCOL_TCP, segment);
+    put16(segment, 16, checksum);
+    true
+}
+
+/// Tells the far end of a flow that its segment with that number could not be delivered. A sender that had to double
+/// its retransmission time takes that as the path's fault and goes back by one step (RFC 6069 §4); none ends a
+/// connection for it (RFC 1122 §4.2.3.9).
+pub(crate) fn undelivered(buf: &mut Vec<u8>, tuple: &Tuple, sequence: [u8; 4]) -> bool {
+    let theirs = Tuple {
+        local: tuple.remote,
+        remote: tuple.local,
+    };
+    let says = Acknowledgement {
+        sequence,
+        number: [0; 4],
+        window: [0; 2],
+    };
+    let mut quoted = Vec::new();
+    acknowledgement(&mut quoted, &theirs, says)
+        && IpPacket::parse(&quoted).is_some_and(|packet| unreachable(buf, &packet, Unreachable::Network))
 }
 
 /// A reset for a segment of no known flow (RFC 9293 §3.5.2); nothing for a reset.

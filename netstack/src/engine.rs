@@ -13,7 +13,7 @@ use smoltcp::wire::{HardwareAddress, IpEndpoint, IpListenEndpoint};
 
 use crate::clock::Clock;
 use crate::config::{MAX_MTU_BYTES, MIN_MTU_BYTES};
-use crate::flow::TcpFlow;
+use crate::flow::{FlowState, TcpFlow};
 use crate::phy::{OnePacket, Slot};
 use crate::pool::Pool;
 use crate::rng::Rng;
@@ -46,6 +46,8 @@ pub(crate) struct Engine {
     reply: Slot,
     pub(crate) pool: Pool,
     rng: Rng,
+    /// When it was last asked to send.
+    latest: Instant,
 }
 
 impl std::fmt::Debug for Engine {
@@ -71,6 +73,7 @@ impl Engine {
             reply: Slot::new(MAX_MTU_BYTES),
             pool,
             rng,
+            latest: now,
         }
     }
 
@@ -121,7 +124,7 @@ impl Engine {
         packet: &[u8],
         outbox: &mut Outbox,
     ) -> Result<(), Fault> {
-        let at = self.clock.engine(now);
+        let at = self.clock.engine(now + flow.ahead);
         let Self {
             interface,
             reply,
@@ -167,7 +170,8 @@ impl Engine {
         flow: &mut TcpFlow,
         emit: &mut dyn FnMut(&mut [u8]) -> bool,
     ) -> Result<Egress, Fault> {
-        let at = self.clock.engine(now);
+        let at = self.clock.engine(now + flow.ahead);
+        self.latest = now;
         let Self {
             interface,
             outgoing,
@@ -197,6 +201,27 @@ impl Engine {
         })
     }
 
+    /// Lets a flow's clock jump to its next timer: what it would send then, it sends when it is asked next.
+    pub(crate) fn hasten(&mut self, now: Instant, flow: &mut TcpFlow) -> Result<(), Fault> {
+        if matches!(flow.state(), FlowState::Opening | FlowState::Open)
+            && let Some(next) = self.poll_at(now, flow, false)?
+        {
+            flow.ahead += next.saturating_duration_since(now);
+        }
+        Ok(())
+    }
+
+    /// The reset of a flow that was aborted, as a packet.
+    pub(crate) fn last_word(&mut self, flow: &mut TcpFlow) -> Result<Option<Vec<u8>>, Fault> {
+        let mut packet = None;
+        self.outgoing.clear();
+        self.egress(self.latest, flow, &mut |bytes| {
+            packet = Some(bytes.to_vec());
+            true
+        })?;
+        Ok(packet)
+    }
+
     /// When the flow wants to send next. `has_sent_all` says that it was just asked and had nothing.
     pub(crate) fn poll_at(
         &mut self,
@@ -204,12 +229,13 @@ impl Engine {
         flow: &TcpFlow,
         has_sent_all: bool,
     ) -> Result<Option<Instant>, Fault> {
-        let at = self.clock.engine(now);
+        let at = self.clock.engine(now + flow.ahead);
         let interface = &mut self.interface;
         let next =
             catch_unwind(AssertUnwindSafe(|| interface.poll_at(at, &flow.sockets))).map_err(|_| Fault)?;
         Ok(next.map(|next| {
-            let next = self.clock.caller(next).max(now);
+            let next = self.clock.caller(next).checked_sub(flow.ahead);
+            let next = next.map_or(now, |next| next.max(now));
             if has_sent_all {
                 next.max(now + SPIN_GUARD)
             } else {

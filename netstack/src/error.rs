@@ -34,9 +34,27 @@ pub enum FlowError {
     /// The limit on flows, lookups or buffers is reached.
     #[error("too many connections are open in this tunnel")]
     TooManyFlows,
+    /// Somebody listens on that inner port already.
+    #[error("the inner port is in use already")]
+    PortInUse,
     /// The stack has gone.
     #[error("the tunnel is closed")]
     Closed,
+}
+
+/// Why a DNS query was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// It cannot be read, or does not have exactly one question.
+    #[error("the message is no DNS query with one question")]
+    Malformed,
+    /// It asks for something else than an answer.
+    #[error("only ordinary DNS queries (operation 0) are taken")]
+    NotSupported,
+    /// No server inside the tunnel answered it.
+    #[error(transparent)]
+    Failed(#[from] FlowError),
 }
 
 /// Why a relay ended.

@@ -1,5 +1,7 @@
 //! One TCP flow: access to its rings and its end. The only place, with `engine.rs`, that knows whose TCP it is.
 
+use std::time::Duration;
+
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 
@@ -18,6 +20,8 @@ pub(crate) struct TcpFlow {
     pub(crate) sent_end: SentEnd,
     /// Most bytes that may wait for an acknowledgement; the ring may be larger.
     send_limit_bytes: usize,
+    /// How far the flow's clock is ahead of ours: smoltcp's timers can only be hurried by the time that they see.
+    pub(crate) ahead: Duration,
 }
 
 /// Where a flow is in its life.
@@ -52,6 +56,7 @@ impl TcpFlow {
             class,
             sent_end: SentEnd::default(),
             send_limit_bytes: usize::MAX,
+            ahead: Duration::ZERO,
         }
     }
 
@@ -67,6 +72,7 @@ impl TcpFlow {
     pub(crate) fn refresh(&mut self) {
         self.sent_end = SentEnd::default();
         self.send_limit_bytes = usize::MAX;
+        self.ahead = Duration::ZERO;
         self.socket_mut().set_congestion_control(CongestionControl::Cubic);
     }
 

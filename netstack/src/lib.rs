@@ -19,6 +19,7 @@ mod emit;
 mod engine;
 mod error;
 mod flow;
+mod fragments;
 mod handle;
 mod packet;
 mod phy;
@@ -36,10 +37,12 @@ mod udp;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use config::{Limits, Network, StackConfig, StackStats};
-pub use error::{EndReason, FlowError};
+pub use config::{Limits, Network, ResolverGroup, StackConfig, StackStats};
+pub use error::{EndReason, FlowError, QueryError};
 pub use exit::{Exit, ExitConfig, ExitLimits, ExitPolicy};
-pub use handle::{Flow, LocalSocket, MAX_EARLY_BYTES, RelayEnd, StackHandle, Target, UdpSocket};
+pub use handle::{
+    Flow, InnerListener, LocalSocket, MAX_EARLY_BYTES, Meter, RelayEnd, StackHandle, Target, UdpSocket,
+};
 pub use stack::Stack;
 
 #[cfg(test)]

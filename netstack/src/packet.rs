@@ -7,7 +7,10 @@ use crate::error::FlowError;
 pub(crate) const IPV4_HEADER_BYTES: usize = 20;
 pub(crate) const IPV6_HEADER_BYTES: usize = 40;
 pub(crate) const UDP_HEADER_BYTES: usize = 8;
-const TCP_HEADER_BYTES: usize = 20;
+pub(crate) const TCP_HEADER_BYTES: usize = 20;
+
+/// A SYN has options, but no data.
+pub(crate) const MAX_SYN_BYTES: usize = 160;
 
 pub(crate) const PROTOCOL_ICMP: u8 = 1;
 pub(crate) const PROTOCOL_TCP: u8 = 6;

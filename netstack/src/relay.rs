@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::error::EndReason;
 use crate::flow::{FlowState, TcpFlow};
-use crate::handle::{LocalSocket, RelayEnd};
+use crate::handle::{LocalSocket, Meter, RelayEnd};
 
 /// Bytes that one relay moves in each direction before others have their turn.
 const TURN_BYTES: usize = 128 * 1024;
@@ -23,6 +24,8 @@ const TURN_BYTES: usize = 128 * 1024;
 pub(crate) enum HostSocket {
     Tcp(mio::net::TcpStream),
     Unix(mio::net::UnixStream),
+    /// Both directions were closed in order, and the descriptor was let go of.
+    Closed,
 }
 
 impl HostSocket {
@@ -46,6 +49,7 @@ impl HostSocket {
         match self {
             Self::Tcp(stream) => registry.register(stream, token, interest),
             Self::Unix(stream) => registry.register(stream, token, interest),
+            Self::Closed => Ok(()),
         }
     }
 
@@ -53,6 +57,7 @@ impl HostSocket {
         let outcome = match self {
             Self::Tcp(stream) => registry.deregister(stream),
             Self::Unix(stream) => registry.deregister(stream),
+            Self::Closed => Ok(()),
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, "host socket was not registered");
@@ -63,6 +68,7 @@ impl HostSocket {
         match self {
             Self::Tcp(stream) => stream.read(buf),
             Self::Unix(stream) => stream.read(buf),
+            Self::Closed => Ok(0),
         }
     }
 
@@ -70,6 +76,7 @@ impl HostSocket {
         match self {
             Self::Tcp(stream) => stream.write(buf),
             Self::Unix(stream) => stream.write(buf),
+            Self::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
@@ -77,6 +84,7 @@ impl HostSocket {
         let outcome = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Closed => Ok(()),
         };
         if let Err(error) = outcome {
             tracing::trace!(%error, "host socket had gone before its end was written");
@@ -87,6 +95,7 @@ impl HostSocket {
         let error = match self {
             Self::Tcp(stream) => stream.take_error(),
             Self::Unix(stream) => stream.take_error(),
+            Self::Closed => Ok(None),
         };
         !matches!(error, Ok(None))
     }
@@ -132,12 +141,17 @@ pub(crate) struct Relay {
     host_shut: bool,
     up_bytes: u64,
     down_bytes: u64,
-    done: Option<oneshot::Sender<RelayEnd>>,
+    /// Who reads the counts, and who waits for the end.
+    observer: Option<(Arc<Meter>, oneshot::Sender<RelayEnd>)>,
 }
 
 impl Relay {
     /// Joins a registered socket; `early` is what was already read from it.
-    pub(crate) fn new(socket: HostSocket, early: Vec<u8>, done: Option<oneshot::Sender<RelayEnd>>) -> Self {
+    pub(crate) fn new(
+        socket: HostSocket,
+        early: Vec<u8>,
+        observer: Option<(Arc<Meter>, oneshot::Sender<RelayEnd>)>,
+    ) -> Self {
         Self {
             socket,
             early,
@@ -151,7 +165,7 @@ impl Relay {
             host_shut: false,
             up_bytes: 0,
             down_bytes: 0,
-            done,
+            observer,
         }
     }
 
@@ -176,7 +190,11 @@ impl Relay {
         if matches!(flow.state(), FlowState::Gone | FlowState::Aborting) {
             return Turn::Ended(self.end_of_gone_flow());
         }
-        let (Ok(up_is_spent), Ok(down_is_spent)) = (self.move_up(flow), self.move_down(flow)) else {
+        let moved = (self.move_up(flow), self.move_down(flow));
+        if let Some((meter, _)) = &self.observer {
+            meter.set(self.up_bytes, self.down_bytes);
+        }
+        let (Ok(up_is_spent), Ok(down_is_spent)) = moved else {
             return Turn::Ended(EndReason::LocalReset);
         };
         self.close_flow(flow);
@@ -286,6 +304,14 @@ impl Relay {
         Ok(false)
     }
 
+    /// Lets go of a host socket that has nothing more to give or to take, while the flow still waits for the far end.
+    pub(crate) fn let_go(&mut self, registry: &Registry) {
+        if self.flow_closed && self.host_shut && !matches!(self.socket, HostSocket::Closed) {
+            self.socket.deregister(registry);
+            self.socket = HostSocket::Closed;
+        }
+    }
+
     /// Ends the relay: closes or resets the host socket and tells who waits for it.
     pub(crate) fn finish(mut self, registry: &Registry, reason: EndReason) {
         if reason != EndReason::Finished {
@@ -298,7 +324,7 @@ impl Relay {
             reason,
         };
         drop(self.socket);
-        if self.done.is_some_and(|done| done.send(end).is_err()) {
+        if self.observer.is_some_and(|(_, done)| done.send(end).is_err()) {
             tracing::trace!("nobody waits for the end of this relay");
         }
     }

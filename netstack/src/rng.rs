@@ -29,6 +29,11 @@ impl Rng {
         u16::from_le_bytes([low, high])
     }
 
+    pub(crate) fn next_u32(&mut self) -> u32 {
+        let [a, b, c, d, ..] = self.next_u64().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
     /// A port of the ephemeral range for which `is_free` holds; random start, then upwards.
     pub(crate) fn port(&mut self, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
         let span = u16::MAX - FIRST_EPHEMERAL + 1;

@@ -12,12 +12,32 @@ use crate::packet::{IPV4_HEADER_BYTES, IPV6_HEADER_BYTES, TCP_FIN, TCP_RST, TCP_
 pub(crate) struct SentEnd {
     end: Option<u32>,
     segment_bytes: usize,
+    /// Acknowledgement number and window of the last segment.
+    told: Option<([u8; 4], [u8; 2])>,
+}
+
+/// What a bare acknowledgement says: sequence and acknowledgement number, window as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acknowledgement {
+    pub(crate) sequence: [u8; 4],
+    pub(crate) number: [u8; 4],
+    pub(crate) window: [u8; 2],
 }
 
 impl SentEnd {
     /// The longest payload of a segment so far.
     pub(crate) fn segment_bytes(&self) -> usize {
         self.segment_bytes
+    }
+
+    /// The last acknowledgement, to be sent again; nothing before there was one.
+    pub(crate) fn acknowledgement(&self) -> Option<Acknowledgement> {
+        let (number, window) = self.told?;
+        Some(Acknowledgement {
+            sequence: self.end?.to_be_bytes(),
+            number,
+            window,
+        })
     }
 
     /// Looks at a segment of the flow, and mends it if it is an acknowledgement with a number of the past.
@@ -40,6 +60,11 @@ impl SentEnd {
             return;
         }
         self.segment_bytes = self.segment_bytes.max(payload_len);
+        if let (Some(number), Some(window)) = (bytes_at(segment, 8), be16(segment, 14)) {
+            // A SYN's window is not scaled: told again, it has to be small enough for any scale.
+            let window = if flags & TCP_SYN == 0 { window } else { window >> 4 };
+            self.told = Some((number, window.to_be_bytes()));
+        }
         let is_bare = payload_len == 0 && flags & (TCP_SYN | TCP_FIN) == 0;
         match self.end {
             Some(end) if is_bare && is_before(sequence, end) => replace_sequence(segment, sequence, end),
@@ -55,8 +80,12 @@ impl SentEnd {
     }
 }
 
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
+    bytes_at(bytes, at).map(u32::from_be_bytes)
 }
 
 /// Comparison modulo 2³² (RFC 9293 §3.4).

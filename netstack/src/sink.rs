@@ -33,7 +33,12 @@ impl Outbox {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_WAITING
+        self.room() > 0
+    }
+
+    /// Packets that there is room for.
+    pub(crate) fn room(&self) -> usize {
+        MAX_WAITING.saturating_sub(self.waiting.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -8,9 +8,11 @@ use crate::device::DeviceName;
 use crate::emit::{ip_header_bytes, write_ip_header};
 use crate::exit::{Redirect, Rule};
 use crate::packet::{IpPacket, PROTOCOL_TCP, transport_sum};
-use crate::resolve::message::{Family, decode_answer};
+use crate::resolve::answer::{Verdict, decode_answer};
+use crate::resolve::question::{Family, Question, decode_query};
 use crate::{
-    Exit, ExitConfig, ExitLimits, ExitPolicy, Limits, Network, Stack, StackConfig, StackHandle, Target,
+    Exit, ExitConfig, ExitLimits, ExitPolicy, Limits, Network, ResolverGroup, Stack, StackConfig,
+    StackHandle, Target,
 };
 
 /// Most records that are read from one input.
@@ -32,7 +34,7 @@ pub fn stack_input(data: &[u8]) {
             .filter_map(|net| net.parse().ok())
             .collect(),
         mtu_bytes: 1400,
-        resolvers: "10.8.0.53:53".parse().into_iter().collect(),
+        resolvers: vec![ResolverGroup::general("10.8.0.53:53".parse())],
         search_domains: Vec::new(),
     };
     let config = StackConfig {
@@ -105,19 +107,37 @@ pub fn exit_input(data: &[u8]) {
     }
 }
 
-/// Reads `data` as an answer of a name server.
+/// Reads `data` as an answer of a name server, and gives it on to a client.
 pub fn dns_answer(data: &[u8]) {
     let Some((id, _)) = data.split_first_chunk::<2>() else {
         return;
     };
+    let id = u16::from_be_bytes(*id);
     for family in [Family::V4, Family::V6] {
-        // The outcome is of no interest, only that there is one.
-        drop(decode_answer(
-            data,
-            u16::from_be_bytes(*id),
-            "host.example",
-            family,
-        ));
+        let Some(question) = Question::addresses("host.example", family) else {
+            return;
+        };
+        let Ok((_, asked)) = decode_query(&question.encode(7, true)) else {
+            return;
+        };
+        if let Verdict::Answer(answer) = decode_answer(data, id, &question) {
+            assert!(answer.addresses(&question).len() <= data.len());
+            let lifetime = answer.lifetime();
+            assert!(lifetime.is_none_or(|lifetime| lifetime <= Duration::from_hours(1)));
+            let rendered = asked.render(&answer, 5);
+            // A client that asked so gets what it can read.
+            let again = decode_answer(&rendered, 7, &question);
+            assert!(matches!(again, Verdict::Answer(_)), "{again:?}");
+        }
+    }
+}
+
+/// Reads `data` as a query of a local program.
+pub fn dns_query(data: &[u8]) {
+    if let Ok((question, _)) = decode_query(data) {
+        // What goes on is a query itself and asks for the same.
+        let again = decode_query(&question.encode(7, true)).map(|(question, _)| question);
+        assert_eq!(again, Ok(question));
     }
 }
 

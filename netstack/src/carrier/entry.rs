@@ -10,6 +10,8 @@ use crate::slab::Id;
 
 /// Longest time that an open flow waits for its local socket.
 const UNATTACHED_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for the handshake of a flow that the far end opens.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for the last exchange of a flow whose relay has ended.
 const LINGER_TIMEOUT: Duration = Duration::from_mins(1);
 /// smoltcp forgets a flow, and what nobody has read from it, ten seconds after its end: it is not asked then.
@@ -22,6 +24,8 @@ pub(crate) enum Owner {
     Connect(Id),
     /// A question to a name server, by lookup and number.
     Query(Id, usize),
+    /// Whoever listens on that port.
+    Listener(u16),
     /// A relay, or a caller who will attach one.
     Relay,
 }
@@ -67,12 +71,22 @@ pub(super) struct Entry {
     pub(super) heard_at: Instant,
     pub(super) moved_at: Instant,
     pub(super) time_wait_since: Option<Instant>,
+    /// The tunnel is back: what waits for a timer is to be sent at once.
+    pub(super) is_to_hasten: bool,
+    /// Acknowledgements that are still to be repeated to a far end that may wait for its own timer.
+    pub(super) reminders: u8,
+    /// Times that the far end is still to be told that the path, not its load, lost its segments.
+    pub(super) notices: u8,
 }
 
 impl Entry {
-    /// When the flow is given up if nothing happens, and what that means.
-    pub(super) fn deadline(&self, timeouts: &Timeouts) -> (Instant, EndReason) {
+    /// When the flow is given up if nothing happens, and what that means. While the tunnel is down nobody can
+    /// acknowledge anything.
+    pub(super) fn deadline(&self, timeouts: &Timeouts, is_up: bool) -> (Instant, EndReason) {
         let latest = self.heard_at.max(self.moved_at);
+        if let Owner::Listener(_) = self.owner {
+            return (self.moved_at + HANDSHAKE_TIMEOUT, EndReason::TimedOut);
+        }
         if !self.is_open {
             return (self.moved_at + timeouts.connect, EndReason::TimedOut);
         }
@@ -85,11 +99,16 @@ impl Entry {
             return (self.moved_at + limit, EndReason::TimedOut);
         }
         let idle = self.moved_at + timeouts.idle;
-        if self.flow.unacknowledged_bytes() > 0 {
+        if is_up && self.flow.unacknowledged_bytes() > 0 {
             (idle.min(latest + timeouts.stall), EndReason::TimedOut)
         } else {
             (idle, EndReason::IdleTimeout)
         }
+    }
+
+    /// Whether the far end is still to be told that the tunnel is back.
+    pub(super) fn owes_reminders(&self) -> bool {
+        self.reminders > 0 || self.notices > 0
     }
 
     /// Whether asking the engine would throw away bytes that the host has not taken yet.

@@ -3,13 +3,17 @@
 //! Shared by the client's stack, which opens flows, and the exit, which accepts them. Work is deferred: whatever
 //! happens to a flow marks it, and [`Carrier::settle`] and [`Carrier::egress`] touch each marked flow once a batch.
 
+mod end;
 mod entry;
+mod outage;
 mod send;
+mod settle;
 
 pub(crate) use entry::{Change, Owner, Timeouts};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -20,9 +24,9 @@ use crate::counts::Counts;
 use crate::engine::{Engine, Fault};
 use crate::error::{EndReason, FlowError};
 use crate::flow::{FlowState, TcpFlow};
-use crate::handle::{LocalSocket, RelayEnd};
+use crate::handle::{LocalSocket, Meter, RelayEnd};
 use crate::packet::{IpPacket, Tuple};
-use crate::relay::{HostSocket, Relay, Turn};
+use crate::relay::{HostSocket, Relay};
 use crate::rng::FlowHash;
 use crate::sink::Outbox;
 use crate::slab::{Id, Slab};
@@ -54,6 +58,8 @@ pub(crate) struct Carrier {
     /// Flows that wait for acknowledgements of their relays' bytes.
     senders: usize,
     changes: VecDeque<(Id, Owner, Change)>,
+    /// Resets that could not leave while the tunnel was down.
+    farewells: VecDeque<Vec<u8>>,
     pub(crate) opened: u64,
     pub(crate) failed: u64,
     pub(crate) faulted: u64,
@@ -84,6 +90,7 @@ impl Carrier {
             is_lossless: false,
             senders: 0,
             changes: VecDeque::new(),
+            farewells: VecDeque::new(),
             opened: 0,
             failed: 0,
             faulted: 0,
@@ -128,13 +135,13 @@ impl Carrier {
             .ok_or(FlowError::TooManyFlows)
     }
 
-    /// Accepts the flow whose SYN is `syn` and joins it to a host socket that is connected already.
+    /// Accepts the flow whose SYN is `syn`; a host socket that is connected already is joined to it.
     pub(crate) fn accept(
         &mut self,
         now: Instant,
-        tuple: Tuple,
+        (tuple, owner): (Tuple, Owner),
         syn: &[u8],
-        mut socket: HostSocket,
+        socket: Option<HostSocket>,
         outbox: &mut Outbox,
     ) -> Option<Id> {
         self.make_room();
@@ -142,11 +149,14 @@ impl Carrier {
             return None;
         }
         let flow = self.engine.listen(tuple.local)?;
-        let id = self.insert(now, tuple, flow, Owner::Relay, None)?;
+        let id = self.insert(now, tuple, flow, owner, None)?;
         let token = self.token(id);
-        let is_registered = socket.register(&self.registry, token).is_ok();
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.relay = Some(Relay::new(socket, Vec::new(), None));
+            let mut is_registered = true;
+            if let Some(mut socket) = socket {
+                is_registered = socket.register(&self.registry, token).is_ok();
+                entry.relay = Some(Relay::new(socket, Vec::new(), None));
+            }
             let is_fed = self.engine.ingress(now, &mut entry.flow, syn, outbox).is_ok();
             if is_registered && is_fed && entry.flow.state() == FlowState::Opening {
                 return Some(id);
@@ -178,6 +188,9 @@ impl Carrier {
             heard_at: now,
             moved_at: now,
             time_wait_since: None,
+            is_to_hasten: false,
+            reminders: 0,
+            notices: 0,
         };
         match self.entries.insert(entry) {
             Ok(id) => {
@@ -240,6 +253,8 @@ impl Carrier {
             return false;
         };
         entry.heard_at = now;
+        entry.reminders = 0;
+        entry.notices = 0;
         if self
             .engine
             .ingress(now, &mut entry.flow, packet.whole, outbox)
@@ -280,7 +295,7 @@ impl Carrier {
         id: Id,
         local: LocalSocket,
         early: Vec<u8>,
-        done: oneshot::Sender<RelayEnd>,
+        (meter, done): (Arc<Meter>, oneshot::Sender<RelayEnd>),
     ) {
         let token = self.token(id);
         let adopted = HostSocket::adopt(local).and_then(|mut socket| {
@@ -289,13 +304,13 @@ impl Carrier {
         });
         let Some(entry) = self.entries.get_mut(id) else {
             if let Ok(socket) = adopted {
-                Relay::new(socket, early, Some(done)).finish(&self.registry, EndReason::RemoteReset);
+                Relay::new(socket, early, Some((meter, done))).finish(&self.registry, EndReason::RemoteReset);
             }
             return;
         };
         match adopted {
             Ok(socket) => {
-                entry.relay = Some(Relay::new(socket, early, Some(done)));
+                entry.relay = Some(Relay::new(socket, early, Some((meter, done))));
                 entry.moved_at = now;
                 self.mark(id);
             }
@@ -306,21 +321,6 @@ impl Carrier {
                 }
                 self.abort(id);
             }
-        }
-    }
-
-    /// Ends a flow with a reset; its owner is not told.
-    pub(crate) fn abort(&mut self, id: Id) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        entry.flow.abort();
-        entry.owner = Owner::Relay;
-        entry.is_open = true;
-        if entry.flow.state() == FlowState::Aborting && self.is_up {
-            self.mark_for_egress(id);
-        } else {
-            self.remove(id, EndReason::Closed);
         }
     }
 
@@ -342,199 +342,6 @@ impl Carrier {
     /// What happened to flows whose owner must know.
     pub(crate) fn poll_change(&mut self) -> Option<(Id, Owner, Change)> {
         self.changes.pop_front()
-    }
-
-    /// Moves bytes of all marked flows, once each. Returns whether some want to go on at once.
-    pub(crate) fn settle(&mut self, now: Instant) -> bool {
-        for _ in 0..self.to_settle.len() {
-            let Some(id) = self.to_settle.pop_front() else {
-                break;
-            };
-            if let Some(entry) = self.entries.get_mut(id) {
-                entry.wants_settling = false;
-                self.settle_one(now, id);
-            }
-        }
-        !self.to_settle.is_empty()
-    }
-
-    fn settle_one(&mut self, now: Instant, id: Id) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        let state = entry.flow.state();
-        if !entry.is_open {
-            match state {
-                FlowState::Opening => {
-                    self.mark_for_egress(id);
-                    return;
-                }
-                // Nobody but the far end's reset ends a flow that is being opened.
-                FlowState::Gone | FlowState::Aborting => {
-                    self.lose(id, FlowError::Refused);
-                    return;
-                }
-                FlowState::Open | FlowState::TimeWait => {
-                    entry.is_open = true;
-                    entry.round_trip = now.saturating_duration_since(entry.moved_at);
-                    entry.moved_at = now;
-                    self.opened += 1;
-                    self.changes.push_back((id, entry.owner, Change::Opened));
-                }
-            }
-        }
-        if entry.relay.is_some() {
-            self.settle_relay(now, id);
-        } else if state == FlowState::Gone {
-            self.lose(id, FlowError::Reset);
-        } else {
-            if let Owner::Query(..) = entry.owner {
-                self.changes.push_back((id, entry.owner, Change::Moved));
-            }
-            self.mark_for_egress(id);
-        }
-    }
-
-    fn settle_relay(&mut self, now: Instant, id: Id) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        let Some(relay) = entry.relay.as_mut() else { return };
-        let before = relay.moved_bytes();
-        let others = self.senders.saturating_sub(usize::from(entry.is_sending));
-        let limit = if self.is_lossless {
-            usize::MAX
-        } else {
-            send::in_flight_limit(entry.round_trip, others + 1)
-        };
-        entry.flow.limit_sending(limit);
-        let turn = relay.turn(&mut entry.flow);
-        entry.is_sending = entry.flow.unacknowledged_bytes() > 0;
-        self.senders = others + usize::from(entry.is_sending);
-        if relay.moved_bytes() != before {
-            entry.moved_at = now;
-        }
-        match turn {
-            Turn::Waiting => self.mark_for_egress(id),
-            Turn::Again => {
-                self.mark(id);
-                self.mark_for_egress(id);
-            }
-            Turn::Ended(reason) => self.end_relay(now, id, reason),
-        }
-    }
-
-    /// Ends the relay of a flow; the flow itself is reset, or stays for stray segments.
-    fn end_relay(&mut self, now: Instant, id: Id, reason: EndReason) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        entry.moved_at = now;
-        self.senders = self
-            .senders
-            .saturating_sub(usize::from(std::mem::take(&mut entry.is_sending)));
-        if let Some(relay) = entry.relay.take() {
-            relay.finish(&self.registry, reason);
-        }
-        match entry.flow.state() {
-            FlowState::TimeWait if reason == EndReason::Finished => {
-                self.lingering.push_back(id);
-                self.mark_for_egress(id);
-                while self.lingering.len() > MAX_LINGERING
-                    && let Some(oldest) = self.lingering.pop_front()
-                {
-                    self.remove(oldest, EndReason::Finished);
-                }
-            }
-            FlowState::Gone => self.remove(id, reason),
-            FlowState::Opening | FlowState::Open | FlowState::TimeWait | FlowState::Aborting => {
-                self.abort(id);
-            }
-        }
-    }
-
-    /// Removes a flow that failed and tells its owner.
-    fn lose(&mut self, id: Id, error: FlowError) {
-        let Some(entry) = self.entries.get(id) else { return };
-        let owner = entry.owner;
-        if !entry.is_open {
-            self.failed += 1;
-        }
-        self.remove(id, EndReason::RemoteReset);
-        self.changes.push_back((id, owner, Change::Lost(error)));
-    }
-
-    fn on_fault(&mut self, id: Id, _: &Fault) {
-        tracing::warn!("the tcp engine failed on one flow, which was dropped");
-        self.faulted += 1;
-        if let Some(entry) = self.take_out(id, EndReason::RemoteReset) {
-            self.changes
-                .push_back((id, entry.owner, Change::Lost(FlowError::Reset)));
-            self.engine.pool.discard(entry.flow);
-        }
-    }
-
-    fn remove(&mut self, id: Id, reason: EndReason) {
-        if let Some(entry) = self.take_out(id, reason) {
-            self.engine.pool.give(entry.flow);
-        }
-    }
-
-    fn take_out(&mut self, id: Id, reason: EndReason) -> Option<Entry> {
-        let mut entry = self.entries.remove(id)?;
-        self.by_tuple.remove(&entry.tuple);
-        self.by_remote.remove(entry.tuple.remote.ip());
-        self.senders = self.senders.saturating_sub(usize::from(entry.is_sending));
-        if let Some(relay) = entry.relay.take() {
-            relay.finish(&self.registry, reason);
-        }
-        Some(entry)
-    }
-
-    /// The tunnel is back: all flows say what they have to say.
-    pub(crate) fn bring_up(&mut self, now: Instant, mtu_bytes: usize, is_ours: impl Fn(IpAddr) -> bool) {
-        self.engine.set_mtu(now, mtu_bytes);
-        self.is_up = true;
-        for id in self.entries.ids() {
-            let Some(entry) = self.entries.get_mut(id) else {
-                continue;
-            };
-            if is_ours(entry.tuple.local.ip()) {
-                entry.heard_at = now;
-                self.mark(id);
-            } else {
-                let owner = entry.owner;
-                self.remove(id, EndReason::AddressChanged);
-                self.changes
-                    .push_back((id, owner, Change::Lost(FlowError::Reset)));
-            }
-        }
-    }
-
-    /// The tunnel is down: flows wait.
-    pub(crate) fn take_down(&mut self) {
-        self.is_up = false;
-        self.engine.forget_blocked();
-    }
-
-    /// Ends everything at once, without a word to the far ends.
-    pub(crate) fn close(&mut self) {
-        for id in self.entries.ids() {
-            self.remove(id, EndReason::Closed);
-        }
-    }
-
-    /// Ends all flows with that host, without a word to it.
-    pub(crate) fn forget_remote(&mut self, remote: IpAddr) {
-        for id in self.entries.ids() {
-            if self
-                .entries
-                .get(id)
-                .is_some_and(|entry| entry.tuple.remote.ip() == remote)
-            {
-                self.remove(id, EndReason::Closed);
-            }
-        }
     }
 
     /// Whether a flow from that port to that end could be opened.

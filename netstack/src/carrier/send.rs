@@ -36,35 +36,47 @@ pub(super) fn in_flight_limit(round_trip: Duration, senders: usize) -> usize {
 }
 
 impl Carrier {
-    /// Lets marked flows send. Returns the packets sent; stops when `emit` refuses.
+    /// Lets marked flows send. Stops at the first packet that `emit` refuses: it would refuse the next one as well, and
+    /// what is refused waits for the next call. The caller has flushed.
     pub(crate) fn egress(
         &mut self,
         now: Instant,
         budget_packets: usize,
         emit: &mut dyn FnMut(&mut [u8]) -> bool,
-    ) -> usize {
-        let mut sent = 0;
-        while sent < budget_packets && !self.engine.is_blocked() {
+    ) {
+        let (mut sent, mut last) = self.say_farewell(budget_packets, emit);
+        while sent < budget_packets && last != Egress::Refused {
             let Some(id) = self.to_send.pop_front() else { break };
             let Some(entry) = self.entries.get_mut(id) else {
                 continue;
             };
             entry.wants_egress = false;
             if entry.is_to_be_kept_quiet(now) {
-                let (deadline, _) = entry.deadline(&self.timeouts);
+                let (deadline, _) = entry.deadline(&self.timeouts, self.is_up);
                 self.timers.schedule(id, deadline, &mut entry.pending);
+                continue;
+            }
+            if std::mem::take(&mut entry.is_to_hasten)
+                && let Err(fault) = self.engine.hasten(now, &mut entry.flow)
+            {
+                self.on_fault(id, &fault);
                 continue;
             }
             let burst = BURST_PACKETS.min(budget_packets - sent);
             match send_burst(&mut self.engine, now, &mut entry.flow, burst, emit) {
-                Ok((packets, last)) => {
+                Ok((packets, of_flow)) => {
                     sent += packets;
-                    self.after_egress(now, id, last);
+                    last = of_flow;
+                    if entry.owes_reminders() && last == Egress::Idle {
+                        let (packets, of_reminders) = self.remind(id, budget_packets - sent, emit);
+                        sent += packets;
+                        last = of_reminders;
+                    }
+                    self.after_egress(now, id, of_flow);
                 }
                 Err(fault) => self.on_fault(id, &fault),
             }
         }
-        sent
     }
 
     fn after_egress(&mut self, now: Instant, id: Id, last: Egress) {
@@ -81,11 +93,14 @@ impl Carrier {
         }
         match self.engine.poll_at(now, &entry.flow, last == Egress::Idle) {
             Ok(next) => {
-                let (deadline, _) = entry.deadline(&self.timeouts);
-                let at = next.map_or(deadline, |next| next.min(deadline));
-                if at <= now {
+                let (deadline, _) = entry.deadline(&self.timeouts, self.is_up);
+                // What was idle has been reminded already, as far as the tunnel took it.
+                let is_to_remind = last != Egress::Idle && entry.owes_reminders();
+                if is_to_remind || next.is_some_and(|next| next <= now) {
                     self.mark_for_egress(id);
                 } else {
+                    // A deadline that has passed is the timer's as well: asking the flow again would not end it.
+                    let at = next.map_or(deadline, |next| next.min(deadline));
                     self.timers.schedule(id, at, &mut entry.pending);
                 }
             }
@@ -100,18 +115,18 @@ impl Carrier {
 
     /// Whether something waits to be sent or moved.
     pub(crate) fn has_work(&mut self) -> bool {
-        !self.to_settle.is_empty() || (self.is_up && (!self.to_send.is_empty() || self.engine.is_blocked()))
+        !self.to_settle.is_empty()
+            || (self.is_up
+                && (!self.to_send.is_empty() || self.engine.is_blocked() || !self.farewells.is_empty()))
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.earliest().filter(|_| self.is_up)
+        self.timers.earliest()
     }
 
     /// Wakes flows whose timer is due and gives up those whose time is over.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while self.is_up
-            && let Some((at, id)) = self.timers.pop_due(now)
-        {
+        while let Some((at, id)) = self.timers.pop_due(now) {
             let Some(entry) = self.entries.get_mut(id) else {
                 continue;
             };
@@ -119,11 +134,13 @@ impl Carrier {
                 continue;
             }
             entry.pending = None;
-            let (deadline, reason) = entry.deadline(&self.timeouts);
-            if deadline > now {
+            let (deadline, reason) = entry.deadline(&self.timeouts, self.is_up);
+            if deadline <= now {
+                self.give_up(now, id, reason);
+            } else if self.is_up {
                 self.mark_for_egress(id);
             } else {
-                self.give_up(now, id, reason);
+                self.timers.schedule(id, deadline, &mut entry.pending);
             }
         }
     }
@@ -139,7 +156,7 @@ impl Carrier {
             self.changes
                 .push_back((id, entry.owner, Change::Lost(FlowError::TimedOut)));
         }
-        if entry.flow.state() == FlowState::Aborting {
+        if matches!(entry.flow.state(), FlowState::Aborting | FlowState::TimeWait) {
             self.remove(id, reason);
         } else {
             self.abort(id);

@@ -1,7 +1,7 @@
 //! Host sockets that carry datagrams of one inner flow each: UDP, and echo over unprivileged ping sockets.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -12,14 +12,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::counts::Counts;
 use crate::emit;
+use crate::fragments;
 use crate::packet::Tuple;
-use crate::rng::FlowHash;
+use crate::rng::{FlowHash, Rng};
 use crate::sink::Outbox;
 use crate::slab::{Id, Slab};
 use crate::timers::Timers;
 
 /// Datagrams that are read from one socket before others have their turn.
 const READS_PER_TURN: usize = 32;
+/// More than any datagram has.
+const MAX_DATAGRAM_BYTES: usize = 64 * 1024;
 
 /// What the datagrams are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +51,8 @@ pub(super) struct Datagrams {
     by_client: Counts,
     to_read: VecDeque<Id>,
     timers: Timers,
+    /// Takes what of a datagram does not fit the MTU.
+    spill: Box<[u8]>,
 }
 
 impl Datagrams {
@@ -58,6 +63,7 @@ impl Datagrams {
             by_client: Counts::default(),
             to_read: VecDeque::new(),
             timers: Timers::default(),
+            spill: vec![0; MAX_DATAGRAM_BYTES].into_boxed_slice(),
         }
     }
 
@@ -169,7 +175,7 @@ impl Datagrams {
     pub(super) fn settle(
         &mut self,
         now: Instant,
-        mtu_bytes: usize,
+        (mtu_bytes, rng): (usize, &mut Rng),
         outbox: &mut Outbox,
         mut on_refused: impl FnMut(&mut Outbox, Kind, &Tuple),
     ) {
@@ -183,8 +189,12 @@ impl Datagrams {
             let mut reads = 0;
             while entry.is_readable && reads < READS_PER_TURN && outbox.has_room() {
                 reads += 1;
-                match receive(entry, mtu_bytes, outbox) {
-                    Ok(()) => entry.used_at = now,
+                match receive(entry, mtu_bytes, &mut self.spill, outbox) {
+                    Ok(None) => entry.used_at = now,
+                    Ok(Some(long)) => {
+                        entry.used_at = now;
+                        fragments::push(outbox, &long, mtu_bytes, rng);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.is_readable = false,
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                         on_refused(outbox, entry.kind, &entry.tuple);
@@ -239,8 +249,14 @@ fn connected(kind: Kind, to: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Reads one datagram straight behind the headers that it gets.
-fn receive(entry: &Entry, mtu_bytes: usize, outbox: &mut Outbox) -> io::Result<()> {
+/// Reads one datagram straight behind the headers that it gets. One that does not fit the MTU comes back as a packet
+/// of its own.
+fn receive(
+    entry: &Entry,
+    mtu_bytes: usize,
+    spill: &mut [u8],
+    outbox: &mut Outbox,
+) -> io::Result<Option<Vec<u8>>> {
     let Entry {
         kind, tuple, socket, ..
     } = entry;
@@ -249,31 +265,34 @@ fn receive(entry: &Entry, mtu_bytes: usize, outbox: &mut Outbox) -> io::Result<(
         Kind::Udp => emit::udp_overhead_bytes(to),
         Kind::Echo => emit::ip_header_bytes(to),
     };
-    let mut outcome = Ok(());
-    let mut is_too_long = false;
+    let finish = |buf: &mut [u8]| match kind {
+        Kind::Udp => emit::finish_udp(buf, tuple.local, tuple.remote),
+        Kind::Echo => emit::finish_echo(buf, tuple.local.ip(), to, tuple.remote.port()),
+    };
+    let mut outcome = Ok(None);
     outbox.push(|buf| {
-        // One byte more than fits shows what was cut.
-        buf.resize(mtu_bytes + 1, 0);
+        buf.resize(mtu_bytes, 0);
         let Some(room) = buf.get_mut(overhead..) else {
             return false;
         };
-        let read = match io::Read::read(&mut &*socket, room) {
+        let fits = room.len();
+        let mut parts = [IoSliceMut::new(room), IoSliceMut::new(spill)];
+        let read = match io::Read::read_vectored(&mut &*socket, &mut parts) {
             Ok(read) => read,
             Err(error) => {
                 outcome = Err(error);
                 return false;
             }
         };
+        if let Some(rest) = spill.get(..read.saturating_sub(fits))
+            && !rest.is_empty()
+        {
+            let mut long = [&buf[..], rest].concat();
+            outcome = Ok(finish(&mut long).then_some(long));
+            return false;
+        }
         buf.truncate(overhead + read);
-        is_too_long = buf.len() > mtu_bytes;
-        !is_too_long
-            && match kind {
-                Kind::Udp => emit::finish_udp(buf, tuple.local, tuple.remote),
-                Kind::Echo => emit::finish_echo(buf, tuple.local.ip(), to, tuple.remote.port()),
-            }
+        finish(buf)
     });
-    if is_too_long {
-        outbox.dropped += 1;
-    }
     outcome
 }

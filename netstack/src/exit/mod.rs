@@ -14,20 +14,21 @@ use ipnet::IpNet;
 use mio::Token;
 
 use crate::addresses::Addresses;
-use crate::carrier::{Carrier, TOKEN_STRIDE, Timeouts};
+use crate::carrier::{Carrier, Owner, TOKEN_STRIDE, Timeouts};
 use crate::config::StackStats;
 use crate::emit::{self, Unreachable};
 use crate::engine::Engine;
+use crate::fragments::Reassembly;
 use crate::packet::{
-    IpPacket, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_RST, TCP_SYN, Tuple,
-    be16, transport_sum,
+    IpPacket, MAX_SYN_BYTES, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_RST,
+    TCP_SYN, Tuple, be16, transport_sum,
 };
 use crate::pool::Pool;
 use crate::rng::{FlowHash, Rng};
 use crate::sink::Outbox;
 use crate::slab::Id;
 use datagram::{Datagrams, Kind};
-use tcp::{Dials, MAX_SYN_BYTES, Outcome};
+use tcp::{Dials, Outcome};
 
 /// Everything that an exit starts with.
 #[derive(Clone, Debug)]
@@ -100,6 +101,8 @@ pub struct Exit {
     carrier: Carrier,
     dials: Dials,
     datagrams: Datagrams,
+    reassembly: Reassembly,
+    rng: Rng,
     outbox: Outbox,
     stats: StackStats,
 }
@@ -140,6 +143,8 @@ impl Exit {
             carrier: Carrier::new(engine, limits.flows, timeouts, hash, (registry, first_token)),
             dials: Dials::new(limits.flows, hash),
             datagrams: Datagrams::new(limits.udp_flows, hash),
+            reassembly: Reassembly::default(),
+            rng,
             outbox: Outbox::new(),
             stats: StackStats::default(),
             limits,
@@ -159,8 +164,11 @@ impl Exit {
         let Some(packet) = IpPacket::parse(bytes) else {
             return false;
         };
-        if packet.is_fragment || packet.src.is_unspecified() || packet.src.is_multicast() {
+        if packet.src.is_unspecified() || packet.src.is_multicast() {
             return false;
+        }
+        if packet.is_fragment {
+            return self.on_fragment(now, &packet);
         }
         match packet.protocol {
             PROTOCOL_TCP => self.on_segment(now, &packet),
@@ -252,7 +260,11 @@ impl Exit {
     fn on_dialled(&mut self, now: Instant, outcome: Outcome) {
         match outcome {
             Outcome::Connected { tuple, syn, socket } => {
-                let accepted = self.carrier.accept(now, tuple, &syn, socket, &mut self.outbox);
+                let accepted = {
+                    let flow = (tuple, Owner::Relay);
+                    self.carrier
+                        .accept(now, flow, &syn, Some(socket), &mut self.outbox)
+                };
                 if accepted.is_none() {
                     self.stats.dropped_in += 1;
                 }
@@ -269,6 +281,18 @@ impl Exit {
                 }
             }
         }
+    }
+
+    /// Takes a piece of a client's datagram; nothing but UDP is put together.
+    fn on_fragment(&mut self, now: Instant, packet: &IpPacket<'_>) -> bool {
+        if !packet.header_is_intact() {
+            return false;
+        }
+        let Some(whole) = self.reassembly.handle_fragment(now, packet) else {
+            return true;
+        };
+        IpPacket::parse(&whole)
+            .is_some_and(|packet| packet.protocol == PROTOCOL_UDP && self.on_datagram(now, &packet))
     }
 
     fn on_datagram(&mut self, now: Instant, packet: &IpPacket<'_>) -> bool {
@@ -398,12 +422,16 @@ impl Exit {
         self.carrier.settle(now);
         while self.carrier.poll_change().is_some() {}
         let mtu_bytes = self.carrier.mtu_bytes();
-        self.datagrams
-            .settle(now, mtu_bytes, &mut self.outbox, |outbox, kind, tuple| {
+        self.datagrams.settle(
+            now,
+            (mtu_bytes, &mut self.rng),
+            &mut self.outbox,
+            |outbox, kind, tuple| {
                 if kind == Kind::Udp {
                     outbox.answer(now, |buf| emit::port_unreachable(buf, tuple.remote, tuple.local));
                 }
-            });
+            },
+        );
         let stats = &mut self.stats;
         let mut counting = |packet: &mut [u8]| {
             let is_taken = emit(packet);
@@ -441,6 +469,7 @@ impl Exit {
         self.carrier.forget_remote(inner);
         self.dials.forget_client(inner);
         self.datagrams.forget_client(inner);
+        self.reassembly.forget_host(inner);
     }
 
     /// Counters.

@@ -16,9 +16,6 @@ use crate::rng::FlowHash;
 use crate::slab::{Id, Slab};
 use crate::timers::Timers;
 
-/// A SYN has options, but no data.
-pub(super) const MAX_SYN_BYTES: usize = 160;
-
 /// What a dial came to.
 #[derive(Debug)]
 pub(super) enum Outcome {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 /// RFC 1035 §2.3.4, without the dot at the end.
 const MAX_NAME_BYTES: usize = 253;
 const MAX_LABEL_BYTES: usize = 63;
+/// Search domains that one name is tried in (what resolvers of the C library have long taken).
+const MAX_SEARCH_DOMAINS: usize = 6;
 
 /// The address that the text spells, with or without brackets.
 pub(crate) fn literal(text: &str) -> Option<IpAddr> {
@@ -29,18 +31,22 @@ pub(crate) fn normalise(text: &str) -> Option<String> {
     is_name.then(|| bare.to_ascii_lowercase())
 }
 
-/// What to ask for, in order: a single label first within the search domains, then as it is.
+/// What to ask for, in order: a single label first within the search domains, then as it is; a name with dots the
+/// other way round; a name with a dot at its end only as it is.
 pub(crate) fn candidates(text: &str, search_domains: &[String]) -> Vec<String> {
     let Some(name) = normalise(text) else {
         return Vec::new();
     };
-    let mut candidates = Vec::new();
-    if !name.contains('.') && !text.ends_with('.') {
-        let within = search_domains.iter().map(|domain| format!("{name}.{domain}"));
-        candidates.extend(within.filter_map(|name| normalise(&name)));
+    if text.ends_with('.') {
+        return vec![name];
     }
-    candidates.push(name);
-    candidates
+    let within = search_domains.iter().take(MAX_SEARCH_DOMAINS);
+    let within = within.filter_map(|domain| normalise(&format!("{name}.{domain}")));
+    if name.contains('.') {
+        std::iter::once(name.clone()).chain(within).collect()
+    } else {
+        within.chain([name.clone()]).collect()
+    }
 }
 
 #[cfg(test)]
@@ -71,11 +77,33 @@ mod tests {
     }
 
     #[test]
-    fn search_domains_apply_to_single_labels_only() {
-        let search = ["corp.example".to_owned(), "bad domain".to_owned()];
-        assert_eq!(candidates("intra", &search), ["intra.corp.example", "intra"]);
-        assert_eq!(candidates("intra.", &search), ["intra"]);
-        assert_eq!(candidates("a.b", &search), ["a.b"]);
+    fn search_domains_come_first_for_single_labels_and_last_for_names_with_dots() {
+        let search = [
+            "corp.example".to_owned(),
+            "bad domain".to_owned(),
+            "test".to_owned(),
+        ];
+        assert_eq!(
+            candidates("Intra", &search),
+            ["intra.corp.example", "intra.test", "intra"]
+        );
+        assert_eq!(
+            candidates("a.b", &search),
+            ["a.b", "a.b.corp.example", "a.b.test"]
+        );
+        for absolute in ["intra.", "a.b."] {
+            assert_eq!(candidates(absolute, &search), [absolute.trim_end_matches('.')]);
+        }
+        assert_eq!(candidates("a..b", &search), Vec::<String>::new());
+    }
+
+    #[test]
+    fn not_all_of_many_search_domains_are_tried() {
+        let search: Vec<String> = (0..100).map(|number| format!("d{number}.test")).collect();
+        assert_eq!(candidates("intra", &search).len(), MAX_SEARCH_DOMAINS + 1);
+        // What gets too long in a domain is asked for without it.
+        let long = format!("{}.x", "abcdefg.".repeat(31).trim_end_matches('.'));
+        assert_eq!(candidates(&long, &search), [long.as_str()]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The client's end of a tunnel: flows, relays, names and UDP sockets over inner packets.
 
+mod listen;
 mod news;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,17 +16,19 @@ use crate::device::{Device, DeviceKind, DeviceName};
 use crate::emit::{self, Unreachable};
 use crate::engine::Engine;
 use crate::error::FlowError;
+use crate::fragments::{self, Reassembly};
 use crate::handle::{Command, Shared, StackHandle, Target, UdpSocket};
 use crate::packet::{
     self, IpPacket, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, UDP_HEADER_BYTES,
 };
 use crate::pool::Pool;
-use crate::resolve::message::Family;
-use crate::resolve::{Resolver, Waiter};
+use crate::resolve::question::Family;
+use crate::resolve::{Owner, Resolver};
 use crate::rng::{FlowHash, Rng};
 use crate::sink::Outbox;
 use crate::slab::{Id, Slab};
-use crate::udp::Inbox;
+use crate::udp::{Inbox, InboxBytes};
+use listen::Listening;
 
 #[derive(Debug)]
 struct UdpEntry {
@@ -50,8 +53,11 @@ pub struct Stack {
     resolver: Resolver,
     rng: Rng,
     outbox: Outbox,
+    reassembly: Reassembly,
     udp: Slab<UdpEntry>,
     udp_ports: HashMap<u16, Id>,
+    inbox_bytes: InboxBytes,
+    listeners: HashMap<u16, Listening>,
     /// Requests that wait for the tunnel, with the end of their patience.
     parked: VecDeque<(Instant, Command)>,
     stats: StackStats,
@@ -98,8 +104,11 @@ impl Stack {
             resolver: Resolver::new(&limits),
             rng,
             outbox: Outbox::new(),
+            reassembly: Reassembly::default(),
             udp: Slab::new(limits.udp_sockets),
             udp_ports: HashMap::new(),
+            inbox_bytes: InboxBytes::default(),
+            listeners: HashMap::new(),
             parked: VecDeque::new(),
             stats: StackStats::default(),
             limits,
@@ -125,18 +134,22 @@ impl Stack {
             .filter(|(_, is_ours)| *is_ours)
             .map(|(family, _)| family)
             .collect();
-        let servers = network
-            .resolvers
-            .into_iter()
-            .filter(|server| server.port() != 0 && addresses.source_for(server.ip()).is_some())
-            .collect();
-        self.resolver
-            .set_network(servers, network.search_domains, families);
+        let is_usable =
+            |server: SocketAddr| server.port() != 0 && addresses.source_for(server.ip()).is_some();
+        self.resolver.set_network(
+            now,
+            (&network.resolvers, is_usable),
+            network.search_domains,
+            families,
+            &mut self.rng,
+        );
         self.carrier
             .bring_up(now, network.mtu_bytes, |address| addresses.is_ours(address));
         self.is_up = true;
         for (_, command) in std::mem::take(&mut self.parked) {
-            self.on_command(now, command);
+            if !command.is_abandoned() {
+                self.on_command(now, command);
+            }
         }
         self.drive(now);
     }
@@ -146,6 +159,7 @@ impl Stack {
         self.is_up = false;
         self.carrier.take_down();
         self.outbox.clear();
+        self.reassembly.clear();
         self.drive(now);
     }
 
@@ -162,8 +176,11 @@ impl Stack {
         let Some(packet) = IpPacket::parse(bytes) else {
             return false;
         };
-        if packet.is_fragment || !self.addresses.is_ours(packet.dst) || packet.src.is_unspecified() {
+        if !self.addresses.is_ours(packet.dst) || packet.src.is_unspecified() {
             return false;
+        }
+        if packet.is_fragment {
+            return self.on_fragment(now, &packet);
         }
         match packet.protocol {
             PROTOCOL_TCP => self.on_segment(now, &packet),
@@ -176,7 +193,20 @@ impl Stack {
     fn on_segment(&mut self, now: Instant, packet: &IpPacket<'_>) -> bool {
         let Some(tuple) = packet.tuple() else { return false };
         self.carrier.handle_segment(now, packet, &tuple, &mut self.outbox)
-            || (packet.header_is_intact() && self.outbox.answer(now, |buf| emit::reset(buf, packet)))
+            || self.on_syn(now, packet, tuple)
+            || self.on_stray(now, packet)
+    }
+
+    /// Takes a piece of a datagram; nothing but UDP is put together.
+    fn on_fragment(&mut self, now: Instant, packet: &IpPacket<'_>) -> bool {
+        if !packet.header_is_intact() {
+            return false;
+        }
+        let Some(whole) = self.reassembly.handle_fragment(now, packet) else {
+            return true;
+        };
+        IpPacket::parse(&whole)
+            .is_some_and(|packet| packet.protocol == PROTOCOL_UDP && self.on_datagram(now, &packet))
     }
 
     fn on_datagram(&mut self, now: Instant, packet: &IpPacket<'_>) -> bool {
@@ -228,28 +258,36 @@ impl Stack {
 
     fn on_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Connect { .. } | Command::Resolve { .. } if !self.is_up => self.park(now, command),
+            Command::Connect { .. } | Command::Resolve { .. } | Command::Query { .. } if !self.is_up => {
+                self.park(now, command);
+            }
             Command::Connect { target, reply } => {
                 let (text, port) = match target {
                     Target::Address(address) => (address.ip().to_string(), address.port()),
                     Target::Name(name, port) => (name, port),
                 };
                 if let Some(id) = self.dialer.start(now, port, reply) {
-                    self.resolver
-                        .start(now, &text, Waiter::Connect(id), &mut self.rng);
+                    self.resolver.start(now, &text, Owner::Connect(id), &mut self.rng);
                 }
             }
             Command::Resolve { name, reply } => {
                 self.resolver
-                    .start(now, &name, Waiter::Reply(reply), &mut self.rng);
+                    .start(now, &name, Owner::Reply(reply), &mut self.rng);
             }
+            Command::Query { message, reply } => self.resolver.query(now, &message, reply, &mut self.rng),
             Command::Attach {
                 id,
                 local,
                 early,
+                meter,
                 done,
-            } => self.carrier.attach(now, id, local, early, done),
+            } => self.carrier.attach(now, id, local, early, (meter, done)),
             Command::Abandon(id) => self.carrier.abort(id),
+            Command::Listen { port, reply } => {
+                // If nobody waits any more, the listener in the answer closes itself as it is dropped.
+                drop(reply.send(self.listen(port)));
+            }
+            Command::Unlisten(port) => drop(self.listeners.remove(&port)),
             Command::BindUdp { reply } => {
                 // If nobody waits any more, the socket in the answer closes itself as it is dropped.
                 drop(reply.send(self.bind_udp()));
@@ -266,6 +304,9 @@ impl Stack {
     /// Keeps a request until the tunnel is back or its time is over.
     fn park(&mut self, now: Instant, command: Command) {
         if self.parked.len() >= self.limits.flows {
+            self.parked.retain(|(_, command)| !command.is_abandoned());
+        }
+        if self.parked.len() >= self.limits.flows {
             refuse(command, FlowError::TooManyFlows);
         } else {
             self.parked.push_back((now + self.limits.down_wait, command));
@@ -273,7 +314,7 @@ impl Stack {
     }
 
     fn bind_udp(&mut self) -> Result<UdpSocket, FlowError> {
-        let inbox = Arc::new(Inbox::default());
+        let inbox = Arc::new(Inbox::new(self.inbox_bytes.clone()));
         let ports = &self.udp_ports;
         let port = self
             .rng
@@ -299,12 +340,18 @@ impl Stack {
             self.stats.dropped_out += 1;
             return;
         };
-        if payload.len() + emit::udp_overhead_bytes(to.ip()) > self.carrier.mtu_bytes() {
-            self.stats.dropped_out += 1;
+        let source = SocketAddr::new(source, port);
+        let mtu_bytes = self.carrier.mtu_bytes();
+        if payload.len() + emit::udp_overhead_bytes(to.ip()) <= mtu_bytes {
+            self.outbox.push(|buf| emit::udp(buf, source, to, payload));
             return;
         }
-        self.outbox
-            .push(|buf| emit::udp(buf, SocketAddr::new(source, port), to, payload));
+        let mut whole = Vec::new();
+        if emit::udp(&mut whole, source, to, payload) {
+            fragments::push(&mut self.outbox, &whole, mtu_bytes, &mut self.rng);
+        } else {
+            self.stats.dropped_out += 1;
+        }
     }
 
     /// Does what is due.
@@ -390,7 +437,7 @@ impl Stack {
         }
     }
 
-    /// Largest payload of a datagram to that address.
+    /// Largest payload of a datagram to that address that leaves in one piece.
     pub fn max_datagram_bytes(&self, to: IpAddr) -> usize {
         self.carrier
             .mtu_bytes()
@@ -402,8 +449,14 @@ fn refuse(command: Command, error: FlowError) {
     match command {
         Command::Connect { reply, .. } => drop(reply.send(Err(error))),
         Command::Resolve { reply, .. } => drop(reply.send(Err(error))),
+        Command::Listen { reply, .. } => drop(reply.send(Err(error))),
+        Command::Query { reply, .. } => drop(reply.send(Err(error.into()))),
         Command::BindUdp { reply } => drop(reply.send(Err(error))),
-        Command::Attach { .. } | Command::Abandon(_) | Command::SendUdp { .. } | Command::CloseUdp(_) => {}
+        Command::Attach { .. }
+        | Command::Abandon(_)
+        | Command::Unlisten(_)
+        | Command::SendUdp { .. }
+        | Command::CloseUdp(_) => {}
     }
 }
 

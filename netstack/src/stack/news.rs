@@ -8,7 +8,7 @@ use crate::carrier::{Change, Owner};
 use crate::connect::Path;
 use crate::error::FlowError;
 use crate::packet::Tuple;
-use crate::resolve::{Action, Waiter};
+use crate::resolve::{self, Action};
 use crate::slab::Id;
 
 /// Bytes that are read from a name server's flow at once.
@@ -31,6 +31,7 @@ impl Stack {
     fn on_change(&mut self, now: Instant, flow: Id, owner: Owner, change: Change) {
         match owner {
             Owner::Relay => {}
+            Owner::Listener(port) => self.on_accept_change(flow, port, change),
             Owner::Connect(id) => {
                 let Self {
                     carrier,
@@ -51,14 +52,14 @@ impl Stack {
                     },
                 );
             }
-            Owner::Query(lookup, question) => self.on_query_change(now, flow, (lookup, question), change),
+            Owner::Query(exchange, attempt) => self.on_query_change(now, flow, (exchange, attempt), change),
         }
     }
 
-    fn on_query_change(&mut self, now: Instant, flow: Id, (lookup, question): (Id, usize), change: Change) {
+    fn on_query_change(&mut self, now: Instant, flow: Id, (exchange, attempt): (Id, usize), change: Change) {
         match change {
             Change::Opened => {
-                let Some(query) = self.resolver.stream_query(lookup, question) else {
+                let Some(query) = self.resolver.stream_query(exchange, attempt) else {
                     return self.carrier.abort(flow);
                 };
                 // A query fits the smallest ring.
@@ -69,14 +70,14 @@ impl Stack {
                     })
                 });
             }
-            Change::Moved => self.read_query_flow(now, flow, lookup, question),
+            Change::Moved => self.read_query_flow(now, flow, exchange, attempt),
             Change::Lost(_) => self
                 .resolver
-                .handle_stream_lost(now, lookup, question, &mut self.rng),
+                .handle_stream_lost(now, exchange, attempt, &mut self.rng),
         }
     }
 
-    fn read_query_flow(&mut self, now: Instant, flow: Id, lookup: Id, question: usize) {
+    fn read_query_flow(&mut self, now: Instant, flow: Id, exchange: Id, attempt: usize) {
         loop {
             let mut chunk = [0; STREAM_READ_BYTES];
             let read = self.carrier.with_flow(flow, |flow| {
@@ -93,14 +94,14 @@ impl Stack {
                     .unwrap_or(true);
                 if is_at_end {
                     self.resolver
-                        .handle_stream_lost(now, lookup, question, &mut self.rng);
+                        .handle_stream_lost(now, exchange, attempt, &mut self.rng);
                     self.carrier.abort(flow);
                 }
                 return;
             }
             if !self
                 .resolver
-                .handle_stream(now, lookup, question, chunk, &mut self.rng)
+                .handle_stream(now, exchange, attempt, chunk, &mut self.rng)
             {
                 return self.carrier.abort(flow);
             }
@@ -110,18 +111,23 @@ impl Stack {
     fn on_action(&mut self, now: Instant, action: Action) {
         match action {
             Action::Send { port, to, payload } => self.send_datagram(port, to, &payload),
-            Action::Open { lookup, question, to } => {
-                if self.open_query_flow(now, (lookup, question), to).is_err() {
-                    self.resolver
-                        .handle_stream_lost(now, lookup, question, &mut self.rng);
-                }
-            }
+            Action::Open {
+                exchange,
+                attempt,
+                to,
+            } => match self.open_query_flow(now, (exchange, attempt), to) {
+                Ok(flow) => self.resolver.handle_stream_started(exchange, attempt, flow),
+                Err(_) => self
+                    .resolver
+                    .handle_stream_lost(now, exchange, attempt, &mut self.rng),
+            },
+            Action::Abort(flow) => self.carrier.abort(flow),
             Action::Done {
-                waiter: Waiter::Reply(reply),
+                owner: resolve::Owner::Reply(reply),
                 result,
             } => drop(reply.send(result)),
             Action::Done {
-                waiter: Waiter::Connect(id),
+                owner: resolve::Owner::Connect(id),
                 result,
             } => {
                 let Self {
@@ -148,9 +154,9 @@ impl Stack {
     fn open_query_flow(
         &mut self,
         now: Instant,
-        (lookup, question): (Id, usize),
+        (exchange, attempt): (Id, usize),
         to: SocketAddr,
-    ) -> Result<(), FlowError> {
+    ) -> Result<Id, FlowError> {
         let source = self
             .addresses
             .source_for(to.ip())
@@ -164,8 +170,6 @@ impl Stack {
             local: SocketAddr::new(source, port),
             remote: to,
         };
-        self.carrier
-            .connect(now, tuple, Owner::Query(lookup, question))
-            .map(drop)
+        self.carrier.connect(now, tuple, Owner::Query(exchange, attempt))
     }
 }

@@ -119,6 +119,30 @@ fn a_local_close_loses_nothing_that_the_far_end_sent_before_its_own() {
 }
 
 #[test]
+fn a_relay_that_is_dropped_resets_both_sides() {
+    let (tell, told) = mpsc::channel();
+    let host = serve(move |mut stream| {
+        tell.send(stream.read_to_end(&mut Vec::new()).is_ok()).ok();
+    });
+    let world = World::start(Options::new().redirect(SERVER, host));
+    let flow = world.connect(SERVER).unwrap();
+    let (mut ours, local) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    {
+        // Once, so that the socket is handed over.
+        let mut relay = std::pin::pin!(flow.relay(LocalSocket::Unix(local), Vec::new()));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(relay.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(!matches!(ours.read(&mut [0]), Ok(1..)));
+    assert!(told.recv_timeout(PATIENCE).is_ok(), "the far end is never told");
+    let begun = Instant::now();
+    while world.stats().0.flows_open > 0 {
+        assert!(begun.elapsed() < PATIENCE, "the flow stays");
+    }
+}
+
+#[test]
 fn a_reset_by_the_host_resets_the_local_socket() {
     let host = serve(|mut stream| {
         let mut byte = [0];

@@ -2,7 +2,11 @@
 
 mod flows;
 mod hostile;
+mod listen;
 mod names;
+mod outage;
+mod pair;
+mod refusal;
 mod session;
 
 use std::collections::VecDeque;
@@ -16,8 +20,8 @@ use crate::device::DeviceName;
 use crate::exit::Redirect;
 use crate::rng::Rng;
 use crate::{
-    Exit, ExitConfig, ExitLimits, ExitPolicy, Flow, FlowError, Limits, LocalSocket, Network, RelayEnd, Stack,
-    StackConfig, StackHandle, StackStats, Target,
+    Exit, ExitConfig, ExitLimits, ExitPolicy, Flow, FlowError, Limits, LocalSocket, Network, RelayEnd,
+    ResolverGroup, Stack, StackConfig, StackHandle, StackStats, Target,
 };
 
 pub(super) const CLIENT: &str = "10.8.0.2/24";
@@ -65,7 +69,7 @@ pub(super) fn network() -> Network {
     Network {
         addresses: vec![CLIENT.parse().unwrap(), CLIENT_V6.parse().unwrap()],
         mtu_bytes: 1400,
-        resolvers: vec!["10.8.0.53:53".parse().unwrap()],
+        resolvers: vec![ResolverGroup::general(["10.8.0.53:53".parse().unwrap()])],
         search_domains: vec!["corp.example".to_owned()],
     }
 }

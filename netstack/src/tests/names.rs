@@ -6,12 +6,12 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::{Options, PATIENCE, World, join, network, serve, shared};
-use crate::{FlowError, Limits, Network, Target};
+use crate::{FlowError, Limits, Network, QueryError, Target};
 
 const RESOLVER: &str = "10.8.0.53:53";
 
@@ -154,6 +154,36 @@ fn a_truncated_answer_is_asked_for_over_tcp() {
 }
 
 #[test]
+fn a_query_of_any_type_goes_through_and_a_long_answer_comes_over_tcp() {
+    let (server, asked) = name_server(|query, is_tcp| {
+        let text = RData::TXT(TXT::new(vec!["x".repeat(200); 10]));
+        let record = Record::from_rdata(query.queries[0].name.clone(), 60, text);
+        let mut message = reply(query, ResponseCode::NoError, vec![record]);
+        if !is_tcp {
+            message.answers.clear();
+            message.metadata.truncation = true;
+        }
+        Some(message.to_vec().unwrap())
+    });
+    let world = world(server);
+    let mut query = Message::new(77, MessageType::Query, OpCode::Query);
+    query.add_query(Query::query(
+        Name::from_str("Long.Example.").unwrap(),
+        RecordType::TXT,
+    ));
+    for _ in 0..2 {
+        let answer = world.wait(world.handle.query(query.to_vec().unwrap())).unwrap();
+        assert!(answer.len() > 2000);
+        let answer = Message::from_vec(&answer).unwrap();
+        assert_eq!((answer.metadata.id, answer.answers.len()), (77, 1));
+        assert_eq!(answer.queries, query.queries);
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    let nonsense = world.wait(world.handle.query(vec![0; 5])).unwrap_err();
+    assert_eq!(nonsense, QueryError::Malformed);
+}
+
+#[test]
 fn a_name_that_does_not_exist_is_said_so_at_once() {
     let (server, asked) =
         name_server(|query, _| Some(reply(query, ResponseCode::NXDomain, Vec::new()).to_vec().unwrap()));
@@ -162,7 +192,8 @@ fn a_name_that_does_not_exist_is_said_so_at_once() {
         resolve(&world, "missing.example").unwrap_err(),
         FlowError::NameNotFound
     );
-    assert_eq!(asked.lock().unwrap().len(), 2);
+    // Both families, as it is and within the search domain.
+    assert_eq!(asked.lock().unwrap().len(), 4);
     for bad in ["", "a..b", "with space", &"x".repeat(64), &"long.".repeat(60)] {
         assert_eq!(
             resolve(&world, bad).unwrap_err(),
@@ -170,7 +201,7 @@ fn a_name_that_does_not_exist_is_said_so_at_once() {
             "{bad:?}"
         );
     }
-    assert_eq!(asked.lock().unwrap().len(), 2);
+    assert_eq!(asked.lock().unwrap().len(), 4);
 }
 
 #[test]

@@ -169,21 +169,33 @@ fn a_target_that_never_answers_times_out() {
 fn datagrams_go_both_ways() {
     let host = UdpSocket::bind("127.0.0.1:0").unwrap();
     host.set_read_timeout(Some(PATIENCE)).unwrap();
-    let options = Options::new().redirect("10.8.0.1:5000", host.local_addr().unwrap());
+    let options = Options::new()
+        .redirect("10.8.0.1:5000", host.local_addr().unwrap())
+        .redirect("[fd00::1]:5000", host.local_addr().unwrap());
     let world = World::start(options);
     let socket = world.wait(world.handle.bind_udp()).unwrap();
     let to = "10.8.0.1:5000".parse().unwrap();
-    for len in [0usize, 1, 1372] {
+    for len in [0usize, 1, 1372, 1373, 9000, 65_507] {
         socket.send_to(vec![7; len], to).unwrap();
-        let mut buf = [0; 2000];
+        let mut buf = vec![0; 65_536];
         let (read, from) = host.recv_from(&mut buf).unwrap();
         assert_eq!(read, len);
         host.send_to(&buf[..read], from).unwrap();
         let (payload, source) = world.wait(socket.recv_from()).unwrap();
         assert_eq!((payload.len(), source), (len, to));
     }
-    // One byte more than fits is dropped, not cut.
-    socket.send_to(vec![0; 1373], to).unwrap();
+    // Cut up and put together on both ways, in both families.
+    let to_v6 = "[fd00::1]:5000".parse().unwrap();
+    let long: Vec<u8> = super::pattern(40_000, 5);
+    socket.send_to(long.clone(), to_v6).unwrap();
+    let mut buf = vec![0; 65_536];
+    let (read, from) = host.recv_from(&mut buf).unwrap();
+    assert!(buf[..read] == long, "{read} bytes");
+    host.send_to(&buf[..read], from).unwrap();
+    let (payload, source) = world.wait(socket.recv_from()).unwrap();
+    assert!(payload == long && source == to_v6, "{} bytes", payload.len());
+    // One byte more than any datagram has is dropped, not cut.
+    socket.send_to(vec![0; 65_508], to).unwrap();
     let begun = Instant::now();
     while world.stats().0.dropped_out == 0 {
         assert!(begun.elapsed() < PATIENCE, "nothing was dropped");
