@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest name in its textual form, without the root's dot (RFC 1035 §2.3.4 less the length bytes).
@@ -36,6 +37,17 @@ impl Target {
             Ok(address) => Self::address(SocketAddr::from((address, port))),
             Err(_) if port == 0 => Err(InvalidTarget::PortZero),
             Err(_) => Ok(Self::Name(HostName::parse(host)?, port)),
+        }
+    }
+
+    /// The same of a host as it stands in a message, where it may be anything.
+    pub(crate) fn from_bytes(host: &[u8], port: u16) -> Result<Self, InvalidTarget> {
+        match std::str::from_utf8(host) {
+            Ok(host) => Self::parse(host, port),
+            Err(invalid) => {
+                let byte = host.get(invalid.valid_up_to()).copied().unwrap_or_default();
+                Err(InvalidTarget::NameByte { byte })
+            }
         }
     }
 
@@ -166,6 +178,8 @@ pub enum InvalidTarget {
 pub trait Connector: Clone + Send + Sync + 'static {
     /// What an open connection is.
     type Flow: Flow;
+    /// What a port for datagrams is.
+    type Datagrams: Datagrams;
 
     /// Longest time that [`Connector::connect`] may take; after it the client hears [`ConnectError::TimedOut`].
     fn connect_timeout(&self) -> Duration {
@@ -176,12 +190,40 @@ pub trait Connector: Clone + Send + Sync + 'static {
     ///
     /// Dropping the future gives the attempt up.
     fn connect(&self, target: Target) -> impl Future<Output = Result<Self::Flow, ConnectError>> + Send;
+
+    /// Opens a port for datagrams. Dropping what it returns closes the port.
+    fn datagrams(&self) -> impl Future<Output = Result<Self::Datagrams, ConnectError>> + Send;
+}
+
+/// A port for datagrams inside the tunnel, for any number of far ends.
+pub trait Datagrams: Send + Sync + 'static {
+    /// Resolves a name inside the tunnel, then sends. A datagram may be lost on the way without an error.
+    fn send_to(&self, payload: Vec<u8>, to: Target) -> impl Future<Output = Result<(), ConnectError>> + Send;
+
+    /// Waits for the next datagram and its source; `None` once the tunnel has ended. Dropping the future loses none.
+    fn recv_from(&self) -> impl Future<Output = Option<(Vec<u8>, SocketAddr)>> + Send;
+
+    /// Finds an address of a name inside the tunnel, for whoever has to stay with one address for as long as a
+    /// conversation of datagrams lasts.
+    fn resolve(&self, name: &HostName) -> impl Future<Output = Result<IpAddr, ConnectError>> + Send;
+}
+
+/// What a connection has carried so far.
+pub trait Meter: fmt::Debug + Send + Sync + 'static {
+    /// Bytes from the client into the tunnel.
+    fn up_bytes(&self) -> u64;
+
+    /// Bytes out of the tunnel to the client.
+    fn down_bytes(&self) -> u64;
 }
 
 /// An open connection to the far end, which waits for its local socket.
 pub trait Flow: Send + 'static {
     /// The connection's own address inside the tunnel.
     fn bound(&self) -> SocketAddr;
+
+    /// What counts its bytes, before and while it is relayed.
+    fn meter(&self) -> Arc<dyn Meter>;
 
     /// Carries bytes both ways until both directions have ended.
     ///

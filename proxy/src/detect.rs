@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connect::{ConnectError, Target};
+use crate::connections::ConnectionKind;
 use crate::error::{Rejected, RequestError};
 use crate::incoming::Incoming;
 use crate::serve::Settings;
@@ -16,8 +17,10 @@ use crate::{http, socks};
 pub(crate) enum Asked {
     /// A connection.
     Connect(Request),
-    /// Something that this crate answers itself; the bytes are the whole answer.
-    Page(Vec<u8>),
+    /// A port for datagrams (SOCKS5 UDP ASSOCIATE).
+    Associate,
+    /// Something in HTTP, of which nothing has been taken yet.
+    Http,
 }
 
 /// A connection to open, and the protocol to answer in.
@@ -30,14 +33,25 @@ pub(crate) struct Request {
 /// The protocols in which a connection can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
+    Socks4,
     Socks5,
     HttpConnect,
 }
 
 impl Protocol {
+    /// How it is called where connections are listed.
+    pub(crate) fn kind(self) -> ConnectionKind {
+        match self {
+            Self::Socks4 => ConnectionKind::Socks4,
+            Self::Socks5 => ConnectionKind::Socks5,
+            Self::HttpConnect => ConnectionKind::HttpConnect,
+        }
+    }
+
     /// The answer to an open flow, whose own address is `bound`.
     pub(crate) fn success(self, bound: SocketAddr) -> Vec<u8> {
         match self {
+            Self::Socks4 => socks::v4::success(bound),
             Self::Socks5 => socks::v5::success(bound),
             Self::HttpConnect => http::connect::SUCCESS.to_vec(),
         }
@@ -46,6 +60,7 @@ impl Protocol {
     /// The answer to a flow that could not be opened.
     pub(crate) fn failure(self, target: &Target, error: ConnectError) -> Vec<u8> {
         match self {
+            Self::Socks4 => socks::v4::failure(),
             Self::Socks5 => socks::v5::failure(error),
             Self::HttpConnect => http::connect::failure(target, error),
         }
@@ -53,6 +68,7 @@ impl Protocol {
 
     pub(crate) fn count(self, stats: &Stats) -> &Counter {
         match self {
+            Self::Socks4 => &stats.socks4,
             Self::Socks5 => &stats.socks5,
             Self::HttpConnect => &stats.http_connect,
         }
@@ -71,16 +87,8 @@ where
     match incoming.first().await.map_err(RequestError::Io)? {
         None => Err(RequestError::Closed.into()),
         Some(socks::v5::VERSION) => socks::v5::read_request(incoming, credentials).await,
-        Some(socks::v4::VERSION) => Err(socks::v4::refusal()),
-        Some(first) if first.is_ascii_alphabetic() => http::read_request(incoming, credentials).await,
+        Some(socks::v4::VERSION) => socks::v4::read_request(incoming, credentials).await,
+        Some(first) if first.is_ascii_alphabetic() => Ok(Asked::Http),
         Some(first) => Err(RequestError::UnknownProtocol { first }.into()),
-    }
-}
-
-/// How to end a connection whose request did not arrive in time, by what has arrived.
-pub(crate) fn too_slow(waiting: &[u8]) -> Rejected {
-    match waiting.first() {
-        Some(first) if first.is_ascii_alphabetic() => http::too_slow(),
-        Some(_) | None => RequestError::TooSlow.into(),
     }
 }

@@ -13,6 +13,8 @@
 //! | not allowed | 2 not allowed by ruleset | 403 `http_request_denied` |
 //! | no resolver | 8 address type not supported | 502 `dns_error` |
 //!
+//! SOCKS4 has one code for everything, 91.
+//!
 //! Code 4 goes to names, as Tor and most SOCKS servers have it; code 3 is then what is left for routers' answers.
 
 use std::io;
@@ -34,15 +36,19 @@ pub(crate) enum RequestError {
     TooSlow,
     #[error("the first byte {first:#04x} is neither SOCKS nor HTTP")]
     UnknownProtocol { first: u8 },
-    #[error("SOCKS4 is not served, use SOCKS5 (socks5h://) or HTTP CONNECT")]
-    Socks4,
+    #[error(
+        "SOCKS4 cannot carry the password that is asked for here, use SOCKS5 (socks5h://) or HTTP CONNECT"
+    )]
+    Socks4Password,
+    #[error("the SOCKS4 {field} is longer than {limit} bytes")]
+    Socks4TooLong { field: &'static str, limit: usize },
     #[error("malformed SOCKS5 request")]
     Socks5(#[source] ProtocolError),
     #[error("the client offers no SOCKS5 sign-in method that is served here")]
     Method,
     #[error("SOCKS5 sign-in version {version:#04x}, 0x01 is the only one")]
     SignInVersion { version: u8 },
-    #[error("SOCKS5 command other than CONNECT")]
+    #[error("SOCKS command that is not served")]
     Command,
     #[error("wrong or missing user name or password")]
     Credentials,
@@ -57,11 +63,11 @@ impl RequestError {
     pub(crate) fn count<'a>(&self, stats: &'a Stats) -> &'a Counter {
         match self {
             Self::TooSlow => &stats.head_timeouts,
-            Self::Credentials => &stats.auth_failures,
+            Self::Credentials | Self::Socks4Password => &stats.auth_failures,
             Self::Closed
             | Self::Io(_)
             | Self::UnknownProtocol { .. }
-            | Self::Socks4
+            | Self::Socks4TooLong { .. }
             | Self::Socks5(_)
             | Self::Method
             | Self::SignInVersion { .. }

@@ -3,16 +3,19 @@
 //! Reads are buffered, so that a request costs few system calls however its parser asks for bytes; what a parser did
 //! not take stays here and goes to the flow. Nothing is read for its own sake behind a request's end.
 
+use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connect::LocalSocket;
+use crate::owner;
 
 /// Bytes asked of the socket at a time: more than any SOCKS message and most HTTP heads.
 const CHUNK_BYTES: usize = 2048;
@@ -20,22 +23,88 @@ const CHUNK_BYTES: usize = 2048;
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes thrown away while waiting for the client to close.
 const LINGER_BYTES: usize = 64 * 1024;
+/// Bytes kept of a client that does not wait until it is connected; the rest waits in its socket.
+const EARLY_BYTES: usize = 64 * 1024;
+/// First and longest pause between two looks at a client that says nothing more while its connection is opened.
+const GLANCE: Duration = Duration::from_millis(200);
+const GLANCE_MAX: Duration = Duration::from_secs(3);
 
 /// A client's socket that can be handed over to a flow.
-pub(crate) trait Local: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(crate) trait Local: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     /// Takes the socket out of this runtime; it stays in non-blocking mode.
     fn hand_over(self) -> io::Result<LocalSocket>;
+
+    /// Tells whether both ends still belong to each other: not after a reset.
+    fn is_connected(&self) -> bool;
+
+    /// Tells whether the client has closed both directions. A client that ended only its own is still there.
+    fn is_closed(&self) -> impl Future<Output = bool> + Send;
+
+    /// Closes so that the client sees a failure, where the socket knows one, and no orderly end.
+    fn reset(self);
+    /// The address that the client has reached, if it came by one.
+    fn own_address(&self) -> Option<SocketAddr>;
+
+    /// The address that the client has, if it came by one.
+    fn peer_address(&self) -> Option<SocketAddr>;
 }
 
 impl Local for TcpStream {
     fn hand_over(self) -> io::Result<LocalSocket> {
         self.into_std().map(LocalSocket::Tcp)
     }
+
+    fn is_connected(&self) -> bool {
+        self.peer_addr().is_ok()
+    }
+
+    /// A closed socket and one that ended its direction send the same; what the kernel knows of the client's own
+    /// socket tells them apart, if it is on this host.
+    async fn is_closed(&self) -> bool {
+        let (Ok(client), Ok(ours)) = (self.peer_addr(), self.local_addr()) else {
+            return true;
+        };
+        client.ip().to_canonical().is_loopback() && owner::is_closed(client, ours).await
+    }
+
+    fn reset(self) {
+        if let Err(error) = self.set_zero_linger() {
+            tracing::trace!(%error, "client gone before it could be reset");
+        }
+    }
+
+    fn own_address(&self) -> Option<SocketAddr> {
+        self.local_addr().ok()
+    }
+
+    fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
+    }
 }
 
 impl Local for UnixStream {
     fn hand_over(self) -> io::Result<LocalSocket> {
         self.into_std().map(LocalSocket::Unix)
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    async fn is_closed(&self) -> bool {
+        // What is known of the socket, without waiting: it is nearly always ready for one of both.
+        let ready = self.ready(Interest::READABLE | Interest::WRITABLE).await;
+        ready.is_ok_and(Ready::is_write_closed)
+    }
+
+    fn reset(self) {}
+
+    fn own_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn peer_address(&self) -> Option<SocketAddr> {
+        None
     }
 }
 
@@ -45,15 +114,28 @@ pub(crate) struct Incoming<S> {
     stream: S,
     buf: Vec<u8>,
     taken: usize,
+    /// The client has ended its direction.
+    is_at_end: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     pub(crate) fn new(stream: S) -> Self {
+        Self::with_waiting(stream, Vec::new())
+    }
+
+    /// A stream from which `waiting` was read already.
+    pub(crate) fn with_waiting(stream: S, waiting: Vec<u8>) -> Self {
         Self {
             stream,
-            buf: Vec::new(),
+            buf: waiting,
             taken: 0,
+            is_at_end: false,
         }
+    }
+
+    /// The connection itself.
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// What was read and not taken yet.
@@ -101,6 +183,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         }
     }
 
+    /// Waits until the client has gone for good; what it sends meanwhile is kept up to a limit. Cancel-safe.
+    pub(crate) async fn hung_up(&mut self)
+    where
+        S: Local,
+    {
+        let mut pause = GLANCE;
+        loop {
+            let room = EARLY_BYTES.saturating_sub(self.waiting().len());
+            if self.is_at_end || room == 0 {
+                if self.stream.is_closed().await {
+                    return;
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(GLANCE_MAX);
+            } else if let Err(error) = self.fill(room).await {
+                tracing::trace!(%error, "client gone");
+                return;
+            }
+        }
+    }
+
     /// The stream, and the bytes behind the request.
     pub(crate) fn into_parts(mut self) -> (S, Vec<u8>) {
         self.buf.drain(..self.taken);
@@ -114,7 +217,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
         self.buf.drain(..self.taken);
         self.taken = 0;
         self.buf.extend_from_slice(space.filled());
+        self.is_at_end |= space.filled().is_empty();
         Poll::Ready(Ok(space.filled().len()))
+    }
+}
+
+impl<S: Local> Incoming<S> {
+    /// Closes it without a word, so that the client can tell it from an end.
+    pub(crate) fn reset(self) {
+        self.stream.reset();
     }
 }
 

@@ -16,6 +16,13 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
+        impl StatsSnapshot {
+            /// All counts by their names, in a fixed order.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+
         impl Stats {
             /// Reads all counts.
             pub fn snapshot(&self) -> StatsSnapshot {
@@ -30,14 +37,24 @@ counters! {
     accepted,
     /// Connections closed at once because the limit was reached.
     over_limit,
+    /// Connections and datagram sources refused because another user of this host is behind them.
+    other_users,
     /// Failed calls of `accept`.
     accept_errors,
     /// Connections open now.
     active,
-    /// Requests by SOCKS5.
+    /// Connections by SOCKS4 and 4a.
+    socks4,
+    /// Connections by SOCKS5.
     socks5,
+    /// Associations for datagrams by SOCKS5.
+    socks5_udp,
     /// Requests by HTTP CONNECT.
     http_connect,
+    /// Connections and datagram sources of forwards.
+    forwards,
+    /// Plain HTTP requests that were passed on.
+    http_plain,
     /// Connections that ended before they asked for anything valid.
     bad_requests,
     /// Wrong or missing passwords.
@@ -48,10 +65,15 @@ counters! {
     opened,
     /// Flows that could not be opened.
     failed,
+    /// Clients that hung up before their flow was open.
+    abandoned,
     /// Bytes from clients into the tunnel, of ended connections.
     up_bytes,
     /// Bytes out of the tunnel to clients, of ended connections.
     down_bytes,
+    /// Datagrams of clients that went nowhere: malformed, in fragments, from elsewhere, to unknown names, or too
+    /// many.
+    datagrams_dropped,
 }
 
 /// One count.

@@ -1,4 +1,4 @@
-//! The `Basic` scheme for proxies (RFC 9110 §11.7, RFC 7617).
+//! The `Basic` scheme, towards this proxy and towards its own pages (RFC 9110 §11, RFC 7617).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +9,17 @@ use crate::credentials::Credentials;
 /// What a client is asked with.
 pub(super) const CHALLENGE: &str = "Basic realm=\"tunless\", charset=\"UTF-8\"";
 
-/// Tells whether the value of a `Proxy-Authorization` field carries the right user name and password.
-pub(super) fn is_right(value: &[u8], credentials: &Credentials) -> bool {
+/// Tells whether there is exactly one such field line, and the right user name and password in it.
+pub(super) fn are_right<'a>(mut values: impl Iterator<Item = &'a [u8]>, credentials: &Credentials) -> bool {
+    match (values.next(), values.next()) {
+        (Some(value), None) => is_right(value, credentials),
+        (_, _) => false,
+    }
+}
+
+/// Tells whether the value of an `Authorization` or `Proxy-Authorization` field carries the right user name and
+/// password.
+fn is_right(value: &[u8], credentials: &Credentials) -> bool {
     let Some((scheme, rest)) = value.split_at_checked("Basic".len()) else {
         return false;
     };

@@ -23,8 +23,13 @@ pub(super) fn target(authority: &str) -> Result<Target, InvalidTarget> {
     Target::parse(host, port)
 }
 
-/// The answer to a flow that could not be opened.
+/// The last answer on a connection whose flow could not be opened.
 pub(crate) fn failure(target: &Target, error: ConnectError) -> Vec<u8> {
+    failure_answer(target, error).to_bytes()
+}
+
+/// The answer to a flow that could not be opened, or that failed.
+pub(super) fn failure_answer(target: &Target, error: ConnectError) -> Answer {
     let failure = error::failure(error);
     let text = format!("tunless: {target}: {error}\n{}", failure.remedy);
     let mut answer = Answer::new(failure.status, text).field(
@@ -34,5 +39,5 @@ pub(crate) fn failure(target: &Target, error: ConnectError) -> Vec<u8> {
     if failure.status == 503 {
         answer = answer.field("Retry-After", RETRY_AFTER_SECONDS);
     }
-    answer.to_bytes()
+    answer
 }

@@ -1,57 +1,44 @@
-//! HTTP/1.x on the local port: CONNECT opens a tunnel, `GET /` explains what the port is, the rest is told why not.
+//! HTTP/1.x on the local port: CONNECT opens a tunnel, a URL is fetched through the VPN, a path is about the port.
 //!
-//! One request a connection: whatever is not a tunnel is answered and closed, so no request can hide behind another.
+//! | module | owns |
+//! |---|---|
+//! | `conversation` | the requests of one connection, one after the other |
+//! | `exchange` | one request and its response over two connections |
+//! | `upstream` | a connection to a far end, kept for the next request |
+//! | `share` | the client's socket for both directions at once |
+//! | `wire` | reading and writing with bounds |
+//! | `head` | heads as bytes, strictly |
+//! | `request` | what a request asks for |
+//! | `fields` | which fields are passed on |
+//! | `body`, `chunked` | how long a body is, and the chunked coding |
+//! | `connect` | CONNECT |
+//! | `site` | what the port says about itself |
+//! | `answer`, `auth` | this port's own answers, and signing in |
 
 mod answer;
 mod auth;
+mod body;
+mod chunked;
 pub(crate) mod connect;
+mod conversation;
+mod exchange;
+mod fields;
 mod head;
+mod request;
+mod share;
+mod site;
+mod upstream;
+mod wire;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 
-pub(crate) use self::head::{HeadError, decode};
-use crate::credentials::Credentials;
-use crate::detect::Asked;
+pub(crate) use self::conversation::{Port, converse};
+pub(crate) use self::request::HeadError;
 use crate::error::{Rejected, RequestError};
-use crate::incoming::Incoming;
 
 /// Longest request line and header fields together.
-const HEAD_BYTES: usize = 16 * 1024;
-
-/// Reads one head. The bytes behind it are left waiting.
-pub(crate) async fn read_request<S>(
-    incoming: &mut Incoming<S>,
-    credentials: Option<&Credentials>,
-) -> Result<Asked, Rejected>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut seen = 0;
-    loop {
-        let waiting = incoming.waiting();
-        // A head ends with a line, so only a new line can complete it: parsing is not repeated byte by byte.
-        let line_ended = waiting.get(seen..).is_some_and(|fresh| fresh.contains(&b'\n'));
-        seen = waiting.len();
-        if line_ended && let Some((asked, bytes)) = decode(waiting, credentials)? {
-            incoming.consume(bytes);
-            return Ok(asked);
-        }
-        if seen >= HEAD_BYTES {
-            return Err(HeadError::TooLarge {
-                line: !incoming.waiting().contains(&b'\n'),
-            }
-            .into_rejected());
-        }
-        if incoming
-            .fill(HEAD_BYTES - seen)
-            .await
-            .map_err(RequestError::from)?
-            == 0
-        {
-            return Err(RequestError::Closed.into());
-        }
-    }
-}
+const REQUEST_BYTES: usize = 16 * 1024;
 
 /// The answer to a head that did not arrive in time.
 pub(crate) fn too_slow() -> Rejected {

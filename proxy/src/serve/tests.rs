@@ -1,15 +1,25 @@
 //! Whole connections over loopback sockets, with a script in the tunnel's place.
 
+mod conformance;
+mod datagrams;
 mod double;
 
-use std::net::Shutdown;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use self::double::{Fate, Script, counter, echo, far_end};
+use super::accept::{accept_until_shutdown, admit, is_about_one_connection};
 use super::*;
+use crate::connect::ConnectError;
+use crate::http;
+use crate::incoming::{Incoming, Local as _};
+use crate::listener::{Accept, Peer};
 
 const BOUND: [u8; 10] = [5, 0, 0, 1, 10, 8, 0, 2, 192, 0];
 
@@ -18,6 +28,7 @@ struct Running {
     address: SocketAddr,
     script: Script,
     stats: Arc<Stats>,
+    connections: Arc<Connections>,
     shutdown: CancellationToken,
     task: JoinHandle<Drained>,
 }
@@ -30,12 +41,14 @@ impl Running {
         let mut settings = Settings::default();
         change(&mut settings);
         let stats = settings.stats.clone();
+        let connections = settings.connections.clone();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, script.clone(), settings, shutdown.clone()));
         Self {
             address,
             script,
             stats,
+            connections,
             shutdown,
             task,
         }
@@ -294,7 +307,7 @@ async fn a_password_is_asked_for_in_both_protocols() {
     );
     assert!(
         server
-            .ask("CONNECT a:80 HTTP/1.1\r\n\r\n")
+            .ask("CONNECT a:80 HTTP/1.1\r\nConnection: close\r\n\r\n")
             .await
             .starts_with(b"HTTP/1.1 407 ")
     );
@@ -324,22 +337,100 @@ async fn a_password_is_asked_for_in_both_protocols() {
 #[tokio::test]
 async fn what_is_no_proxy_protocol_is_closed() {
     let server = Running::start(&[], |_| {}).await;
-    // A TLS greeting, zeroes, a blank line; then SOCKS4, whose clients get an answer.
+    // A TLS greeting, zeroes, a blank line.
     for garbage in [&[0x16, 3, 1, 2, 0][..], &[0; 64], b"\r\n", &[0xff; 3000]] {
         assert_eq!(server.ask(garbage).await, b"");
     }
-    assert_eq!(
-        server.ask(b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00").await,
-        [0, 91, 0, 0, 0, 0, 0, 0]
-    );
-    assert_eq!(server.stats.snapshot().bad_requests, 5);
+    assert_eq!(server.stats.snapshot().bad_requests, 4);
 }
 
 #[tokio::test]
 async fn a_browser_pointed_at_the_port_gets_an_explanation() {
     let server = Running::start(&[], |_| {}).await;
-    let page = server.ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let page = server
+        .ask("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
     assert!(page.starts_with(b"HTTP/1.1 200 OK\r\n"));
+}
+
+/// Answers each head on its connection with what `answer` says, and ends the connection behind one that says so.
+async fn web(answer: &'static str) -> SocketAddr {
+    far_end(move |mut stream| async move {
+        let mut got = Vec::new();
+        let mut byte = [0];
+        while let Ok(1) = stream.read(&mut byte).await {
+            got.push(byte[0]);
+            if got.ends_with(b"\r\n\r\n") {
+                got.clear();
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn plain_requests_share_a_connection_and_a_tunnel_may_follow() {
+    let web = web("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let fates = [("a:80", Fate::Open(web)), ("b:80", Fate::Open(echo().await))];
+    let server = Running::start(&fates, |_| {}).await;
+    let mut client = server.client().await;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nVia: 1.1 tunless\r\n\r\nok";
+    for _ in 0..3 {
+        client
+            .write_all(b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(read::<58>(&mut client).await, *answer);
+    }
+    client.write_all(b"CONNECT b:80 HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(
+        &read::<39>(&mut client).await,
+        b"HTTP/1.1 200 Connection established\r\n\r\n"
+    );
+    says_back(client, b"through the tunnel").await;
+    let stats = server.stats.clone();
+    assert_eq!(server.stop().await.cut, 0);
+    let counts = stats.snapshot();
+    assert_eq!(
+        (
+            counts.http_plain,
+            counts.http_connect,
+            counts.opened,
+            counts.active
+        ),
+        (3, 1, 2, 0)
+    );
+    let tunnelled = 18;
+    assert!(
+        counts.up_bytes > tunnelled && counts.down_bytes == 3 * 40 + tunnelled,
+        "{counts:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_without_a_length_that_was_cut_off_does_not_look_whole() {
+    let read_by_client = Arc::new(tokio::sync::Notify::new());
+    let may_reset = read_by_client.clone();
+    let cut = far_end(move |mut stream| {
+        let may_reset = may_reset.clone();
+        async move {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nshort").await.unwrap();
+            may_reset.notified().await;
+            stream.set_zero_linger().unwrap();
+        }
+    })
+    .await;
+    let server = Running::start(&[("a:80", Fate::Open(cut))], |_| {}).await;
+    let old = b"HTTP/1.1 200 OK\r\nConnection: close\r\nVia: 1.1 tunless\r\n\r\nshort";
+    let mut client = server.client().await;
+    client.write_all(b"GET http://a/ HTTP/1.0\r\n\r\n").await.unwrap();
+    assert_eq!(read::<61>(&mut client).await, *old);
+    read_by_client.notify_one();
+    let error = client.read(&mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test(start_paused = true)]
@@ -455,16 +546,41 @@ async fn a_client_that_resets_leaves_nothing_behind() {
     until(|| server.stats.snapshot().active == 0 && server.stats.snapshot().accepted >= 40).await;
 }
 
-#[tokio::test]
-async fn a_connection_takes_little_memory_of_its_own() {
-    let server = Server {
+fn proxy(shutdown: CancellationToken) -> Proxy<Script> {
+    Proxy {
         connector: Script::default(),
         settings: Arc::default(),
-        shutdown: CancellationToken::new(),
-    };
+        shutdown,
+    }
+}
+
+#[tokio::test]
+async fn a_connection_takes_little_memory_of_its_own() {
     let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
-    let task_bytes = size_of_val(&server.converse(ours));
-    assert!(task_bytes < 2048, "{task_bytes}");
+    let peer = Peer::User { uid: None };
+    let task_bytes = size_of_val(&admit(
+        proxy(CancellationToken::new()),
+        ours,
+        peer,
+        Arc::default(),
+    ));
+    assert!(task_bytes < 2560, "{task_bytes}");
+
+    let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+    let (connector, settings, shutdown) = (Script::default(), Settings::default(), CancellationToken::new());
+    let port = http::Port {
+        connector: &connector,
+        settings: &settings,
+        shutdown: &shutdown,
+    };
+    let deadline = tokio::time::Instant::now();
+    let idle_bytes = size_of_val(&http::converse(
+        Incoming::new(ours),
+        String::new(),
+        port,
+        deadline,
+    ));
+    assert!(idle_bytes < 4096, "{idle_bytes}");
 }
 
 #[tokio::test]
@@ -479,7 +595,7 @@ struct Exhausted(Arc<std::sync::Mutex<u32>>);
 impl Accept for Exhausted {
     type Stream = TcpStream;
 
-    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
         *self.0.lock().unwrap() += 1;
         // EMFILE (Linux).
         Err(io::Error::from_raw_os_error(24))
@@ -490,13 +606,14 @@ impl Accept for Exhausted {
 async fn a_process_out_of_descriptors_does_not_spin() {
     let calls = Arc::new(std::sync::Mutex::new(0));
     let shutdown = CancellationToken::new();
-    let server = Server {
-        connector: Script::default(),
-        settings: Arc::default(),
-        shutdown: shutdown.clone(),
-    };
+    let proxy = proxy(shutdown.clone());
     let listener = Exhausted(calls.clone());
-    let accepting = tokio::spawn(async move { server.accept_until_shutdown(listener).await.len() });
+    let ends = shutdown.clone();
+    let accepting = tokio::spawn(async move {
+        accept_until_shutdown(listener, proxy, &Arc::default(), &ends)
+            .await
+            .len()
+    });
     sleep(Duration::from_secs(30)).await;
     shutdown.cancel();
     assert_eq!(accepting.await.unwrap(), 0);
@@ -516,4 +633,26 @@ fn only_failures_of_this_process_make_the_accept_loop_pause() {
     for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted] {
         assert!(is_about_one_connection(&kind.into()), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn an_attempt_is_dropped_when_its_client_has_gone_and_not_before() {
+    let server = Running::start(&[("hang:80", Fate::Hang)], |_| {}).await;
+    let mut client = server.client().await;
+    client
+        .write_all(&[&[5, 1, 0], &socks5_request("hang")[..]].concat())
+        .await
+        .unwrap();
+    assert_eq!(read(&mut client).await, [5, 0]);
+    // It has sent all that it has, and waits for the answer.
+    client.shutdown().await.unwrap();
+    until(|| server.stats.snapshot().socks5 >= 1).await;
+    assert_eq!(server.stats.snapshot().abandoned, 0);
+    drop(client);
+    let gone = async {
+        while server.stats.snapshot().abandoned == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
 }

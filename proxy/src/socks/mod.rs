@@ -1,5 +1,6 @@
-//! SOCKS: version 5 is served, version 4 is refused in its own words.
+//! SOCKS: versions 4 and 5, and the header that datagrams wear in version 5.
 
 mod auth;
+pub(crate) mod header;
 pub(crate) mod v4;
 pub(crate) mod v5;

@@ -1,4 +1,5 @@
-//! SOCKS5: greeting, request, reply (RFC 1928). CONNECT is served; BIND and UDP ASSOCIATE are answered "not supported".
+//! SOCKS5: greeting, request, reply (RFC 1928). CONNECT and UDP ASSOCIATE are served; BIND is answered
+//! "not supported".
 //!
 //! The messages are those of `socks5_server::proto`; what it leaves open is closed here: text that is no name, both
 //! sign-in methods, an end to failed sign-ins, answers to malformed requests.
@@ -34,7 +35,9 @@ where
     let request = Socks5Request::read_from(incoming).await.map_err(malformed)?;
     match request.command {
         Command::Connect => {}
-        Command::Bind | Command::Associate => {
+        // The address that is announced decides nothing: clients behind a translator do not know theirs.
+        Command::Associate => return Ok(Asked::Associate),
+        Command::Bind => {
             return Err(refused(RequestError::Command, Reply::CommandNotSupported));
         }
     }
@@ -60,13 +63,7 @@ pub(crate) fn failure(error: ConnectError) -> Vec<u8> {
 fn target(address: Address) -> Result<Target, InvalidTarget> {
     match address {
         Address::SocketAddress(address) => Target::address(address),
-        Address::DomainAddress(name, port) => match std::str::from_utf8(&name) {
-            Ok(name) => Target::parse(name, port),
-            Err(invalid) => {
-                let byte = name.get(invalid.valid_up_to()).copied().unwrap_or_default();
-                Err(InvalidTarget::NameByte { byte })
-            }
-        },
+        Address::DomainAddress(name, port) => Target::from_bytes(&name, port),
     }
 }
 
