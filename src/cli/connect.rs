@@ -1,80 +1,181 @@
 //! `tunless connect`: one tunnel in the foreground, with a proxy in front of it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    future::pending,
+    io::{IsTerminal as _, stderr},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
 };
-use tokio_util::sync::CancellationToken;
 use tunless_core::{
     client::{Credentials, ExitKind, Setup, State as Progress},
     config::{ClientConfig, CredentialSource},
     secret::SecretString,
+    tls,
 };
 use tunless_netstack::Limits;
-use tunless_proxy as proxy;
+use tunless_proxy::rules::Rules;
 
 use super::{
-    args::Connect,
+    args::{Connect, Login},
+    beside::{Beside, Early},
     credentials::{self, Known},
     listen::{self, Wanted},
     output::Output,
     profile,
-    terminal::{TerminalGuard, TerminalState},
+    prompt::{Prompter, printable},
+    terminal::TerminalGuard,
 };
 use crate::{
     cli::exit::{Failure, Status},
+    control::statistics,
     driver::{
-        Command, End, Event, Handle, Question, StackConnector, State, Up,
+        Command, End, Event, Handle, QuestionKind, State, Up,
         client::{self, Options, Running},
-        shutdown::{PROXY_GRACE, Signals},
+        clock,
+        requests::{Request, Requests},
+        shutdown::Signals,
     },
+    front::{Front, Tunnel, listen::Place, remote, stdio::StdioError},
 };
 
 /// Reads the profile, connects, and serves the proxy until the end.
 pub(super) async fn run(args: &Connect, output: Output) -> Result<Status, Failure> {
-    let (mut config, notes) = profile::read_client(&args.profile)?;
-    for note in notes {
-        tracing::info!("{note}");
-    }
-    let (known, password) = known_credentials(&mut config, args)?;
-    let setup = Setup::new(config).with_context(|| args.profile.display().to_string())?;
-    let proxy_auth = listen::credentials(args.proxy_auth.as_deref())?;
+    let Prepared {
+        setup,
+        credentials: known,
+        password,
+    } = prepare(&args.profile, &args.login)?;
     let wanted = Wanted {
-        address: args.listen,
-        insecure: args.insecure_listen,
-        credentials: proxy_auth.as_ref(),
+        remotes: args.remote.remote_forward.clone(),
+        dns: args.name_service.clone(),
+        ..Wanted::new(&args.local)?
     };
+    let rules =
+        Rules::new(args.route.clone()).map_err(|error| Failure::usage(anyhow!(error).context("--route")))?;
     let options = Options {
-        setup: Arc::new(setup),
+        setup,
         credentials: known,
         dns: args.dns.clone(),
         limits: Limits::default(),
         connect_timeout: args.connect_timeout,
     };
     let mut signals = Signals::new().context("cannot take signals over")?;
-    let session = Session::start(options, &wanted, output).await?;
+    let wanted = Wanted { rules, ..wanted };
+    let mut requests = Requests::new().context("cannot take signals over")?;
+    let session = Session::start(options, wanted, output).await?;
     // The prompt's thread does not end with the process's others: what it did to the terminal is undone here.
     let terminal = TerminalGuard::default();
-    let prompter = Prompter {
-        password,
-        terminal: terminal.state.clone(),
+    let served = Served {
+        args,
+        // Looked at before it can go away.
+        had_terminal: stderr().is_terminal(),
+        prompter: Prompter::new(password, terminal.state.clone()),
     };
-    session.run(&mut signals, output, prompter).await
+    session.run(&mut signals, &mut requests, output, served).await
+}
+
+/// What a tunnel starts with, as far as it is known without asking anybody.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) setup: Arc<Setup>,
+    pub(super) credentials: Option<Credentials>,
+    /// A password whose user name is missing.
+    pub(super) password: Option<SecretString>,
+}
+
+/// Reads the profile and what goes with it.
+pub(super) fn prepare(path: &Path, login: &Login) -> Result<Prepared, Failure> {
+    let (mut config, notes) = profile::read_client(path)?;
+    for note in notes {
+        tracing::info!("{note}");
+    }
+    let (credentials, password) = known_credentials(&mut config, login.auth_user_pass.as_deref())?;
+    if let Some(identity) = &mut config.tls.identity
+        && tls::is_encrypted_key(identity.key.expose())
+    {
+        let given = credentials::passphrase(login.key_passphrase.as_deref())?;
+        identity.passphrase = given.or_else(|| identity.passphrase.take());
+    }
+    let setup = Setup::new(config).with_context(|| path.display().to_string())?;
+    Ok(Prepared {
+        setup: Arc::new(setup),
+        credentials,
+        password,
+    })
+}
+
+/// A pipe gives what it has once, and waiting for more would stop everything else.
+fn is_file(path: &Path) -> Result<(), Failure> {
+    let name = path.display();
+    let found = std::fs::metadata(path).with_context(|| format!("cannot read {name}"))?;
+    if found.is_file() {
+        Ok(())
+    } else {
+        Err(anyhow!("{name} is no ordinary file and cannot be read again").into())
+    }
+}
+
+/// What a running session comes back to.
+#[derive(Debug)]
+struct Served<'a> {
+    args: &'a Connect,
+    had_terminal: bool,
+    prompter: Prompter,
+}
+
+impl Served<'_> {
+    /// SIGHUP also says that the terminal is gone, and what was started in it goes with it.
+    fn is_abandoned(&self) -> bool {
+        self.had_terminal && !stderr().is_terminal()
+    }
+
+    /// Reads everything again and connects with it; what cannot be used is reported and changes nothing.
+    fn reload(&mut self, handle: &Handle, output: Output) {
+        let login = &self.args.login;
+        let read = [
+            Some(&self.args.profile),
+            login.auth_user_pass.as_ref(),
+            login.key_passphrase.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| is_file(path))
+        .and_then(|()| prepare(&self.args.profile, login));
+        match read {
+            Ok(read) => {
+                self.prompter.set_password(read.password);
+                handle.send(Command::Reload {
+                    setup: read.setup,
+                    credentials: read.credentials,
+                });
+                output.notice("reload", "the profile was read again", json!({ "taken": true }));
+            }
+            Err(failure) => {
+                let why = format!("{:#}", failure.error);
+                let text = format!("the profile cannot be used, the old one stays: {why}");
+                output.notice("reload", &text, json!({ "taken": false, "reason": why }));
+            }
+        }
+    }
 }
 
 /// What is known of user name and password; a name alone is noted in `config`, a password alone comes second.
 fn known_credentials(
     config: &mut ClientConfig,
-    args: &Connect,
+    file: Option<&Path>,
 ) -> Result<(Option<Credentials>, Option<SecretString>), Failure> {
     let Some(source) = &config.credentials else {
         return Ok((None, None));
     };
-    match credentials::gather(source, args.auth_user_pass.as_deref())? {
+    match credentials::gather(source, file)? {
         Known::Both(known) => Ok((Some(known), None)),
         Known::Part { username, password } => {
             if let Some(username) = username {
@@ -85,79 +186,69 @@ fn known_credentials(
     }
 }
 
-/// Asks a person, on a thread of its own.
-#[derive(Debug)]
-struct Prompter {
-    /// A password whose user name is missing; it is tried once.
-    password: Option<SecretString>,
-    terminal: TerminalState,
-}
-
-impl Prompter {
-    fn ask(&mut self, handle: Handle, question: Question) {
-        let (password, terminal) = (self.password.take(), self.terminal.clone());
-        // Ends with the answer; a process that ends meanwhile does not wait for a person.
-        let ask = move || {
-            let answer = credentials::prompt(&question.kind, password, &terminal);
-            handle.send(Command::Answer {
-                question: question.id,
-                answer,
-            });
-        };
-        let spawned = std::thread::Builder::new()
-            .name("tunless-prompt".into())
-            .spawn(ask);
-        if let Err(error) = spawned {
-            tracing::error!(%error, "cannot ask for user name and password");
-        }
-    }
-}
-
 /// A tunnel and the proxy in front of it.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) listening: SocketAddr,
+    /// Where the proxy listens, TCP first; nowhere if nobody asked for it.
+    pub(super) listening: Vec<Place>,
     /// User name of the proxy's own password, if it has one.
     user: Option<String>,
     running: Running,
     events: Receiver<Event>,
-    proxy: tokio::task::JoinHandle<proxy::Drained>,
-    shutdown: CancellationToken,
+    front: Front,
+    beside: Beside,
 }
 
 impl Session {
-    pub(super) async fn start(
-        options: Options,
-        wanted: &Wanted<'_>,
-        output: Output,
-    ) -> Result<Self, Failure> {
-        let listener = listen::open(wanted).await?;
-        let listening = listener.local_addr().context("the listener has no address")?;
-        let first = listen::first_line(wanted, listening);
-        output.say("listening", &first, json!({ "address": listening.to_string() }));
-        let mut events = None;
-        let running = client::start(options, |handle| events = Some(handle.events()))
-            .context("cannot start the tunnel")?;
-        let events = events.unwrap_or_else(|| running.handle.events());
-        let settings = proxy::Settings {
-            credentials: wanted.credentials.cloned(),
-            limits: proxy::Limits {
-                drain: PROXY_GRACE,
-                ..proxy::Limits::default()
-            },
-            ..proxy::Settings::default()
+    pub(super) async fn start(options: Options, wanted: Wanted, output: Output) -> Result<Self, Failure> {
+        let is_default = wanted.proxies.is_empty();
+        let remotes = wanted.remotes.clone();
+        let mut plan = wanted.open().await?;
+        listen::announce(&plan, is_default, output);
+        let mut subscribed = None;
+        let subscribe = |handle: &Handle| {
+            subscribed = Some([handle.events(), handle.events(), handle.events(), handle.events()]);
         };
-        let shutdown = CancellationToken::new();
-        let connector = StackConnector::new(running.stack.clone());
-        let proxy = tokio::spawn(proxy::serve(listener, connector, settings, shutdown.clone()));
+        let running = client::start(options, subscribe).context("cannot start the tunnel")?;
+        let [events, journal, notify, watched] = subscribed.context("the tunnel has no events")?;
+        plan.remotes = match remote::open(&running.stack, &remotes).await {
+            Ok(remotes) => remotes,
+            Err(error) => {
+                running.handle.send(Command::Disconnect);
+                spawn_blocking(move || running.join())
+                    .await
+                    .context("cannot wait for the tunnel")?;
+                return Err(anyhow!(error).into());
+            }
+        };
+        for opened in &plan.remotes {
+            let (port, to) = (opened.port(), opened.to().to_string());
+            let text = format!("forwarding inner port {port} to {to}");
+            output.say("forwarding", &text, json!({ "port": port, "to": to }));
+        }
+        let listening: Vec<Place> = plan.proxies.iter().map(|open| open.place.clone()).collect();
+        let user = plan.credentials.as_ref().map(|known| known.user().into_owned());
+        let tunnel = Tunnel {
+            handle: &running.handle,
+            stack: &running.stack,
+            events: watched,
+        };
+        let front = Front::start(plan, tunnel);
+        let early = Early { journal, notify };
+        let beside = Beside::start(&running, &front, &listening, early, output);
         Ok(Self {
             listening,
-            user: wanted.credentials.map(|known| known.user().into_owned()),
+            user,
             running,
             events,
-            proxy,
-            shutdown,
+            front,
+            beside,
         })
+    }
+
+    /// The first address of the proxy.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.listening.iter().find_map(Place::address)
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -168,21 +259,52 @@ impl Session {
     async fn run(
         mut self,
         signals: &mut Signals,
+        requests: &mut Requests,
         output: Output,
-        mut prompter: Prompter,
+        mut served: Served<'_>,
     ) -> Result<Status, Failure> {
         let mut connected = 0_u32;
+        let (mut stdio, mut carried) = (served.args.local.stdio.clone(), None);
         let end = loop {
             let event = tokio::select! {
                 signal = signals.recv() => {
                     tracing::info!(signal, "leaving");
                     break self.stop().await?;
                 }
+                ended = ended(&mut carried) => {
+                    self.stop().await?;
+                    return match ended {
+                        Ok(()) => Ok(Status::Done),
+                        Err(error) => Err(anyhow!(error).into()),
+                    };
+                }
+                request = requests.recv() => {
+                    if request == Request::Reload && served.is_abandoned() {
+                        tracing::info!("the terminal is gone, leaving");
+                        break self.stop().await?;
+                    }
+                    self.on_request(request, &mut served, output);
+                    continue;
+                }
                 event = self.events.recv() => event,
             };
+            // Until the first connection the tunnel may take as long as its profile says.
+            if let Some(target) = stdio.take_if(|_| self.handle().up().is_some()) {
+                carried = Some(tokio::spawn(self.front.stdio(target)));
+            }
             match event {
                 Ok(Event::Ended(_)) | Err(RecvError::Closed) => break self.stop().await?,
-                Ok(Event::Question(question)) => prompter.ask(self.handle().clone(), question),
+                Ok(Event::Question(question)) => {
+                    show_question(&question.kind, output);
+                    served.prompter.ask(self.handle().clone(), question);
+                }
+                Ok(Event::QuestionGone(id)) if served.prompter.is_stale(id) => {
+                    output.notice(
+                        "question-gone",
+                        "\nnot needed any more; press Enter",
+                        json!({ "id": id }),
+                    );
+                }
                 Ok(event) => self.show(event, &mut connected, output),
                 Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "events missed"),
             }
@@ -203,17 +325,36 @@ impl Session {
         }
     }
 
-    /// Leaves the server, ends the proxy and waits for both.
-    pub(super) async fn stop(self) -> Result<End, Failure> {
-        self.running.handle.send(Command::Disconnect);
-        self.shutdown.cancel();
-        if let Err(error) = self.proxy.await {
-            tracing::debug!(%error, "the proxy failed");
+    fn on_request(&self, request: Request, served: &mut Served<'_>, output: Output) {
+        match request {
+            Request::Restart => {
+                self.handle().send(Command::Restart);
+            }
+            Request::Reload => served.reload(self.handle(), output),
+            Request::Statistics => {
+                let (snapshot, up) = (self.handle().snapshot(), self.handle().up());
+                let now = clock::now();
+                let text = statistics::lines(&snapshot, up.as_deref(), now);
+                output.asked(
+                    "statistics",
+                    &text,
+                    statistics::object(&snapshot, up.as_deref(), now),
+                );
+            }
         }
+    }
+
+    /// Leaves the server, ends the proxy and waits for both.
+    pub(super) async fn stop(mut self) -> Result<End, Failure> {
+        self.beside.leaving();
+        self.running.handle.send(Command::Disconnect);
+        self.front.stop().await;
         let running = self.running;
-        Ok(spawn_blocking(move || running.join())
-            .await
-            .context("cannot wait for the tunnel")?)
+        // Kept until the control socket is gone: the next tunnel of this name puts its own there.
+        let _name = Arc::clone(&running.name);
+        let end = spawn_blocking(move || running.join()).await;
+        self.beside.stop().await;
+        Ok(end.context("cannot wait for the tunnel")?)
     }
 
     /// Waits for the first connection.
@@ -245,9 +386,16 @@ impl Session {
                 }
             }
             Event::Connected(up) => {
-                show_up(&up, self.listening, *connected, output);
-                if *connected == 0 && !output.is_json() {
-                    output.say("try", &self.line_to_paste(&up), json!({}));
+                let pages = self.address().map(Pages::of);
+                show_up(&up, self.listening.first(), pages.as_ref(), *connected, output);
+                if *connected == 0
+                    && !output.is_json()
+                    && let Some(line) = self.line_to_paste(&up)
+                {
+                    output.say("try", &line, json!({}));
+                    if let Some(Pages { pac, status }) = pages {
+                        output.say("pages", &format!("PAC {pac}\nstatus page {status}"), json!({}));
+                    }
                 }
                 *connected += 1;
             }
@@ -263,7 +411,7 @@ impl Session {
             }
             Event::Info(text) => output.notice(
                 "info",
-                &format!("the server says: {text}"),
+                &format!("the server says: {}", printable(&text)),
                 json!({ "text": text }),
             ),
             Event::Renewed => tracing::info!("keys renewed"),
@@ -274,23 +422,70 @@ impl Session {
 
 impl Session {
     /// What to type to try the proxy; by an address where names cannot be resolved.
-    fn line_to_paste(&self, up: &Up) -> String {
-        let proxy = reachable(self.listening);
+    fn line_to_paste(&self, up: &Up) -> Option<String> {
+        let proxy = match self.listening.first()? {
+            Place::Net(address) => reachable(*address).to_string(),
+            // curl takes a path behind `localhost` for a Unix socket.
+            Place::Unix(path) => format!("localhost{}", std::path::absolute(path).ok()?.display()),
+        };
         let user = self.user.as_ref().map(|user| format!(" --proxy-user {user}"));
         let user = user.unwrap_or_default();
-        if up.dns.is_empty() {
+        Some(if up.dns.is_empty() {
             format!(
                 "the server pushed no DNS: names are refused unless you give --dns ADDR\n\
                  curl --proxy socks5h://{proxy}{user} http://ADDRESS/"
             )
         } else {
             format!("curl --proxy socks5h://{proxy}{user} https://example.com/")
+        })
+    }
+}
+
+/// The end of what is carried by standard input and output, if anything is. Cancel-safe.
+async fn ended(carried: &mut Option<JoinHandle<Result<(), StdioError>>>) -> Result<(), StdioError> {
+    match carried {
+        Some(task) => task
+            .await
+            .unwrap_or_else(|panic| Err(StdioError::Io(panic.into()))),
+        None => pending().await,
+    }
+}
+
+/// What a question means where it is not asked on the terminal.
+fn show_question(kind: &QuestionKind, output: Output) {
+    match kind {
+        QuestionKind::OpenUrl { url } => {
+            let text = format!("open this page to sign in: {}", printable(url));
+            output.notice("open-url", &text, json!({ "url": url }));
+        }
+        QuestionKind::Challenge { text, echo, .. } if output.is_json() => {
+            output.notice("challenge", "", json!({ "text": text, "echo": echo }));
+        }
+        QuestionKind::Credentials { .. }
+        | QuestionKind::Passphrase { .. }
+        | QuestionKind::Challenge { .. } => {}
+    }
+}
+
+/// Addresses of the port's own pages.
+#[derive(Debug)]
+struct Pages {
+    pac: String,
+    status: String,
+}
+
+impl Pages {
+    fn of(listening: SocketAddr) -> Self {
+        let base = format!("http://{}/", reachable(listening));
+        Self {
+            pac: format!("{base}proxy.pac"),
+            status: base,
         }
     }
 }
 
 /// The lines that a person waits for.
-pub(super) fn show_up(up: &Up, listening: SocketAddr, before: u32, output: Output) {
+fn show_up(up: &Up, listening: Option<&Place>, pages: Option<&Pages>, before: u32, output: Output) {
     let again = if before == 0 { "" } else { " again" };
     let list = |items: Vec<String>| {
         if items.is_empty() {
@@ -308,8 +503,9 @@ pub(super) fn show_up(up: &Up, listening: SocketAddr, before: u32, output: Outpu
     let fields = json!({
         "host": up.host, "address": up.address.to_string(), "carrier": up.carrier, "tls": up.tls,
         "cipher": up.cipher, "device": up.device, "inner": up.inner.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "dns": up.dns.iter().map(ToString::to_string).collect::<Vec<_>>(), "proxy": listening.to_string(),
-        "mtu": up.mtu_bytes, "again": before > 0,
+        "dns": up.dns.iter().map(ToString::to_string).collect::<Vec<_>>(), "proxy": listening.map(ToString::to_string),
+        "mtu": up.mtu_bytes, "again": before > 0, "pac": pages.map(|pages| &pages.pac),
+        "status_page": pages.map(|pages| &pages.status),
     });
     output.say("connected", &text, fields);
     for ignored in &up.ignored {
@@ -335,4 +531,20 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ordinary_files_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client.ovpn");
+        assert!(is_file(&path).is_err());
+        std::fs::write(&path, "client\n").unwrap();
+        assert!(is_file(&path).is_ok());
+        assert!(is_file(folder.path()).is_err());
+        assert!(is_file(Path::new("/dev/null")).is_err());
+    }
 }

@@ -1,10 +1,10 @@
-//! Where user name and password come from, in order: profile, file, variables, systemd, the terminal.
+//! Where user name, password and passphrase come from without asking anybody: profile, file, variables, systemd.
 
 use std::{
     env,
     ffi::OsString,
     fs,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
 };
 
@@ -12,11 +12,8 @@ use anyhow::{Context as _, anyhow};
 use tunless_core::{client::Credentials, config::CredentialSource, secret::SecretString};
 use zeroize::Zeroizing;
 
-use super::{profile, terminal::TerminalState};
-use crate::{
-    cli::exit::Failure,
-    driver::{Answer, QuestionKind},
-};
+use super::profile;
+use crate::cli::exit::Failure;
 
 /// What is known without asking anybody.
 #[derive(Debug)]
@@ -54,6 +51,9 @@ const PASSWORD_FILE: [&str; 3] = [
 const SYSTEMD_BOTH: &str = "auth-user-pass";
 const SYSTEMD_USERNAME: &str = "username";
 const SYSTEMD_PASSWORD: &str = "password";
+const SYSTEMD_PASSPHRASE: &str = "key-passphrase";
+/// Variable for the passphrase of the private key.
+const PASSPHRASE: &str = "TUNLESS_KEY_PASSPHRASE";
 
 /// Collects what is known without asking anybody; only what is missing without a terminal is status 3.
 pub(super) fn gather(source: &CredentialSource, file: Option<&Path>) -> Result<Known, Failure> {
@@ -153,42 +153,22 @@ fn text_of(names: &[&str], variables: Variables<'_>) -> Option<String> {
     first_of(names, variables)?.into_string().ok()
 }
 
-/// Asks on the terminal; `None` when there is none, or nothing was typed.
-pub(super) fn prompt(
-    kind: &QuestionKind,
-    known_password: Option<SecretString>,
-    terminal_state: &TerminalState,
-) -> Option<Answer> {
-    let QuestionKind::Credentials { username, refused } = kind;
-    if !io::stdin().is_terminal() {
-        return None;
+/// Reads the private key's passphrase where it is known without asking anybody: file, variables, systemd.
+pub(super) fn passphrase(file: Option<&Path>) -> Result<Option<SecretString>, Failure> {
+    let variables = |name: &str| env::var_os(name);
+    if let Some(text) = text_of(&[PASSPHRASE], &variables).filter(|_| file.is_none()) {
+        return Ok(Some(SecretString::new(text)));
     }
-    let mut terminal = io::stderr().lock();
-    if let Some(refused) = refused {
-        writeln!(terminal, "{refused}").ok()?;
-    }
-    let username = if let Some(username) = username {
-        username.clone()
-    } else {
-        write!(terminal, "User name: ")
-            .and_then(|()| terminal.flush())
-            .ok()?;
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).ok()?;
-        line.trim_end_matches(['\r', '\n']).to_owned()
-    };
-    if username.is_empty() {
-        return None;
-    }
-    let password = if let Some(password) = known_password {
-        password
-    } else {
-        terminal_state.save();
-        let typed = rpassword::prompt_password(format!("Password of {username}: "));
-        terminal_state.forget();
-        SecretString::new(typed.ok()?)
-    };
-    Some(Answer::Credentials { username, password })
+    let folder = variables("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let passed = folder
+        .map(|folder| folder.join(SYSTEMD_PASSPHRASE))
+        .filter(|path| path.exists());
+    let line = file
+        .map(Path::to_owned)
+        .or(passed)
+        .map(|path| read_line(&path))
+        .transpose()?;
+    Ok(line.map(|line| SecretString::new(line.as_str())))
 }
 
 #[cfg(test)]

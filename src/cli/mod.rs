@@ -4,18 +4,28 @@
 //! nothing of sessions.
 
 pub mod args;
+mod beside;
 mod check;
+mod completions;
 mod connect;
 mod credentials;
+mod ctl;
 mod demo;
+mod doctor;
 pub mod exit;
+pub mod flags;
 mod genkey;
 mod limits;
 mod listen;
+mod man;
 pub mod output;
 mod profile;
+mod prompt;
 mod serve;
+mod status;
+mod status_line;
 mod terminal;
+mod units;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -32,6 +42,7 @@ use self::{
 use crate::{
     cli::exit::{Failure, Status},
     log::{self, Verbosity},
+    memory,
 };
 
 /// Runs the command that `args` name, program name first; prints errors itself.
@@ -47,7 +58,7 @@ pub fn run(args: Vec<OsString>) -> Status {
         quiet: global.quiet,
         json: global.json,
     });
-    let output = Output::new(global.json, global.quiet);
+    let output = Output::new(global.json, global.quiet).aside(cli.command.owns_stdout());
     match dispatch(&cli.command, output) {
         Ok(status) => status,
         Err(failure) => {
@@ -62,13 +73,24 @@ fn dispatch(command: &Command, output: Output) -> Result<Status, Failure> {
         Command::Connect(args) => block_on(connect::run(args, output)),
         Command::Serve(args) => block_on(serve::run(args, output)),
         Command::Demo(args) => block_on(demo::run(args, output)),
+        Command::Doctor(args) => block_on(doctor::run(args, output)),
         Command::Check(args) => Ok(check::run(args, output)),
         Command::Genkey(args) => genkey::run(args, output).map(|()| Status::Done),
+        Command::Status(args) => status::run(args, output),
+        Command::Ctl(args) => ctl::run(args, output),
+        Command::Completions(args) => completions::run(args, output).map(|()| Status::Done),
+        Command::Man(args) => man::run(args, output).map(|()| Status::Done),
     }
 }
 
 fn block_on(command: impl Future<Output = Result<Status, Failure>>) -> Result<Status, Failure> {
     limits::raise_open_files();
+    memory::return_large_buffers();
+    wait_for(command)
+}
+
+/// Waits for something short.
+fn wait_for<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot set up the runtime")?.block_on(command)
 }

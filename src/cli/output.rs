@@ -4,17 +4,31 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use crate::screen;
+
 /// Prints result lines in the form that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
     quiet: bool,
+    /// Standard output is somebody else's.
+    aside: bool,
 }
 
 impl Output {
     /// Prints JSON, or text, or text only where it is the result itself.
     pub fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+        Self {
+            json,
+            quiet,
+            aside: false,
+        }
+    }
+
+    /// Prints to standard error whatever is printed, where standard output carries something else.
+    #[must_use]
+    pub fn aside(self, aside: bool) -> Self {
+        Self { aside, ..self }
     }
 
     /// Prints `text`, or an object whose `event` is `event` with the fields of `value`.
@@ -32,6 +46,16 @@ impl Output {
             self.print(&object(event, value).to_string());
         } else if !self.quiet {
             // A closed standard error leaves nobody to tell.
+            let _closed = screen::around(|| writeln!(io::stderr().lock(), "{text}"));
+        }
+    }
+
+    /// Prints what a signal asked for, even when little is to be said: to standard error, or as an object.
+    pub fn asked(&self, event: &str, text: &str, value: Value) {
+        if self.json {
+            self.print(&object(event, value).to_string());
+        } else {
+            // A closed standard error leaves nobody to tell.
             let _closed = writeln!(io::stderr().lock(), "{text}");
         }
     }
@@ -42,15 +66,31 @@ impl Output {
             self.print(&object("error", json!({ "message": text, "status": status })).to_string());
         } else {
             // A closed standard error leaves nobody to tell.
-            let _closed = writeln!(io::stderr().lock(), "tunless: {text}");
+            let _closed = screen::around(|| writeln!(io::stderr().lock(), "tunless: {text}"));
         }
     }
 
-    /// Prints one line that is the result itself.
-    pub fn print(&self, line: &str) {
+    /// Prints one line that is the result itself; `false` when nobody takes it.
+    pub fn print(&self, line: &str) -> bool {
+        if self.aside {
+            return screen::around(|| writeln!(io::stderr().lock(), "{line}")).is_ok();
+        }
         // A closed pipe (`tunless … | head -1`) ends the printing, not the tunnel.
-        let mut out = io::stdout().lock();
-        let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
+        let printed = screen::around(|| {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{line}").and_then(|()| out.flush())
+        });
+        printed.is_ok()
+    }
+
+    /// Prints an object as it is, for programs only.
+    pub fn object(&self, value: &Value) -> bool {
+        self.print(&value.to_string())
+    }
+
+    /// Tells whether errors alone are printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Tells whether lines are JSON.

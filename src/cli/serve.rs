@@ -15,6 +15,7 @@ use crate::{
         server::{self, Event, Options},
         shutdown::Signals,
     },
+    notify::Notifier,
     server::CertificateOnly,
 };
 
@@ -49,6 +50,11 @@ pub(super) async fn run(args: &Serve, output: Output) -> Result<Status, Failure>
         "address": local.to_string(), "transport": carrier(config.proto.transport), "net": config.net.to_string(),
     });
     output.say("serving", &text, fields);
+    let notifier = Notifier::from_environment().map(Arc::new);
+    let alive = notifier.as_ref().map(|notifier| {
+        notifier.ready(&text);
+        notifier.keep_alive()
+    });
     let mut events = running.events.resubscribe();
     loop {
         let event = tokio::select! {
@@ -63,6 +69,12 @@ pub(super) async fn run(args: &Serve, output: Output) -> Result<Status, Failure>
             Ok(event) => show(&event, output),
             Err(RecvError::Lagged(missed)) => tracing::debug!(missed, "events missed"),
         }
+    }
+    if let Some(alive) = alive {
+        alive.abort();
+    }
+    if let Some(notifier) = notifier {
+        notifier.stopping();
     }
     stopper.stop();
     let fault = spawn_blocking(move || running.join())

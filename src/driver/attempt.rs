@@ -8,16 +8,16 @@ use std::{
 use mio::Interest;
 use tunless_core::{
     client::{Action, Attempt, Client, CloseReason, ExitKind},
-    config::{AuthRetry, CredentialSource, Family, Remote, ResolvRetry, Transport as Carrier},
+    config::{AuthRetry, Family, Remote, ResolvRetry, Transport as Carrier},
 };
 
 use super::{
     TRANSPORT, chain,
     client::{Driver, Leaving},
     clock,
-    handle::{Event, Question, QuestionKind, State},
+    handle::{Event, State},
     link::Link,
-    resolve::{self, Answer},
+    resolve,
     rng::SystemRng,
 };
 use crate::transport::{TcpTransport, Transport, TransportError, UdpTransport, unspecified};
@@ -26,22 +26,23 @@ use crate::transport::{TcpTransport, Transport, TransportError, UdpTransport, un
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(15);
 /// Shortest pause between attempts.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest wait for a person.
-const ANSWER_DEADLINE: Duration = Duration::from_mins(5);
 /// Longest packet taken over TCP: far above what any MTU allows, and what the buffer is made for.
 const STREAM_PACKET_BYTES: usize = 1 << 14;
 
 /// What the tunnel is at.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Nothing: before the start, or paused.
+    /// Nothing: before the start, and between two others.
     Idle,
+    /// Until [`Command::Resume`](super::Command::Resume).
+    Paused {
+        /// Since when.
+        since: Instant,
+    },
     /// User name and password are missing.
     Asking {
         /// What follows.
         attempt: Attempt,
-        /// When the question was put.
-        since: Instant,
         /// When nobody is waited for any longer.
         deadline: Instant,
     },
@@ -49,6 +50,8 @@ pub(super) enum Phase {
     Pausing {
         /// Until when.
         until: Instant,
+        /// Nothing shortens it below this: the server asked for it.
+        not_before: Instant,
         /// What follows.
         attempt: Attempt,
     },
@@ -81,7 +84,11 @@ impl Phase {
         match self {
             Self::Linked(link) => link.on_ready(event),
             Self::Opening { ready, .. } => *ready = true,
-            Self::Idle | Self::Asking { .. } | Self::Pausing { .. } | Self::Resolving { .. } => {}
+            Self::Idle
+            | Self::Paused { .. }
+            | Self::Asking { .. }
+            | Self::Pausing { .. }
+            | Self::Resolving { .. } => {}
         }
     }
 
@@ -90,6 +97,7 @@ impl Phase {
         match self {
             Self::Linked(link) => Some(link.client.address()),
             Self::Idle
+            | Self::Paused { .. }
             | Self::Asking { .. }
             | Self::Pausing { .. }
             | Self::Resolving { .. }
@@ -103,7 +111,7 @@ impl Phase {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
-            Self::Idle => None,
+            Self::Idle | Self::Paused { .. } => None,
             Self::Pausing { until, .. } => Some(*until),
             Self::Asking { deadline, .. }
             | Self::Resolving { deadline, .. }
@@ -140,6 +148,7 @@ impl Driver {
         };
         self.phase = Phase::Pausing {
             until: now + attempt.wait.max(least),
+            not_before: now + attempt.demanded.max(least),
             attempt,
         };
     }
@@ -147,7 +156,7 @@ impl Driver {
     /// Does what the current phase was waiting for.
     pub(super) fn step(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Pausing { until, attempt } if *until <= now => {
+            Phase::Pausing { until, attempt, .. } if *until <= now => {
                 let attempt = *attempt;
                 self.attempt(now, attempt);
             }
@@ -171,63 +180,26 @@ impl Driver {
                 }
             }
             Phase::Asking { .. } => self.check_question(now),
-            Phase::Idle | Phase::Pausing { .. } | Phase::Resolving { .. } | Phase::Linked(_) => {}
+            Phase::Idle
+            | Phase::Paused { .. }
+            | Phase::Pausing { .. }
+            | Phase::Resolving { .. }
+            | Phase::Linked(_) => {}
         }
     }
 
     pub(super) fn attempt(&mut self, now: Instant, attempt: Attempt) {
-        if self.setup.config().credentials.is_some() && self.token.is_none() && self.login.get().is_none() {
-            self.ask(now, attempt, None);
+        if let Some(kind) = self.missing() {
+            self.ask(now, attempt, kind);
+            return;
+        }
+        if self.waits_for_network(now, attempt) {
             return;
         }
         self.attempts += 1;
         match attempt.address {
             Some(address) => self.open(now, attempt.index, address),
             None => self.resolve(now, attempt.index),
-        }
-    }
-
-    fn ask(&mut self, now: Instant, attempt: Attempt, refused: Option<String>) {
-        self.questions += 1;
-        let username = match &self.setup.config().credentials {
-            Some(CredentialSource::PromptPassword { username }) => Some(username.clone()),
-            Some(CredentialSource::Prompt | CredentialSource::Given { .. }) | None => None,
-        };
-        let question = Question {
-            id: self.questions,
-            kind: QuestionKind::Credentials {
-                username,
-                refused: refused.or_else(|| self.last_reason.clone()),
-            },
-            deadline: now + ANSWER_DEADLINE,
-        };
-        self.question = Some(question.clone());
-        self.phase = Phase::Asking {
-            attempt,
-            since: now,
-            deadline: question.deadline,
-        };
-        self.shared.emit(Event::Question(question));
-    }
-
-    /// A person's time is not the server's: `--connect-timeout` stands still while a question is open.
-    pub(super) fn stop_asking(&mut self, now: Instant) {
-        if let Some(question) = self.question.take() {
-            self.shared.emit(Event::QuestionGone(question.id));
-        }
-        if let Phase::Asking { since, .. } = self.phase {
-            self.phase = Phase::Idle;
-            self.connect_by = self.connect_by.map(|by| shifted(by, since, now));
-        }
-    }
-
-    fn check_question(&mut self, now: Instant) {
-        if let Some(question) = self.question.take_if(|open| open.deadline <= now) {
-            self.shared.emit(Event::QuestionGone(question.id));
-            self.exit(
-                ExitKind::AuthFailed,
-                "nobody gave user name and password in time".into(),
-            );
         }
     }
 
@@ -270,7 +242,27 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_resolved(&mut self, now: Instant, answer: Answer) {
+    /// The resolver may ask other servers now, or reach those it asks; what it says to the first question no
+    /// longer counts then.
+    pub(super) fn ask_resolver_again(&mut self, now: Instant) {
+        let Phase::Resolving { index, .. } = self.phase else {
+            return;
+        };
+        let Ok(remote) = self.setup.remote(index) else {
+            return;
+        };
+        let (host, port, family) = (self.host_name(remote), remote.port, remote.proto.family);
+        // With too many questions open the one that runs has to do.
+        if let Ok(question) = self.resolver.ask(&host, port, family) {
+            self.phase = Phase::Resolving {
+                index,
+                question,
+                deadline: now + RESOLVE_DEADLINE,
+            };
+        }
+    }
+
+    pub(super) fn on_resolved(&mut self, now: Instant, answer: resolve::Answer) {
         let Phase::Resolving { index, question, .. } = self.phase else {
             return;
         };
@@ -301,7 +293,7 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, now: Instant, index: usize, address: SocketAddr) {
+    pub(super) fn open(&mut self, now: Instant, index: usize, address: SocketAddr) {
         let Ok(remote) = self.setup.remote(index) else {
             return;
         };
@@ -364,7 +356,12 @@ impl Driver {
             self.on_not_opened(now, &error.to_string());
             return;
         }
-        let credentials = self.token.as_ref().or_else(|| self.login.get()).cloned();
+        let config = self.setup.config();
+        let credentials = match &self.token {
+            Some(token) => Some(token.clone()),
+            None if config.credentials.is_some() => self.login.take(config.static_challenge.as_ref()),
+            None => None,
+        };
         let (setup, rng) = (self.setup.clone(), Box::new(SystemRng::default()));
         match Client::new(now, clock::wall(), rng, setup, (index, address), credentials) {
             Ok(client) => self.phase = Phase::Linked(Box::new(Link::new(now, client, index, transport))),
@@ -379,8 +376,9 @@ impl Driver {
 
     /// The protocol has ended on the current connection.
     pub(super) fn on_closed(&mut self, now: Instant, reason: &CloseReason) {
+        let _void = self.stop_asking(now);
         if let Phase::Linked(link) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            link.close(now, self.poll.registry());
+            self.let_go(now, link);
         }
         if std::mem::take(&mut self.stack_up) {
             self.stack.take_down(now);
@@ -401,10 +399,12 @@ impl Driver {
                 if forget_token {
                     self.token = None;
                 }
-                if let CloseReason::AuthFailed { retry, .. } = reason {
+                if let CloseReason::AuthFailed { retry, challenge, .. } = reason {
                     self.token = None;
-                    if *retry == AuthRetry::Interact {
-                        self.login.reject();
+                    match challenge {
+                        Some(challenge) => self.login.on_challenge(challenge.clone()),
+                        None if *retry == AuthRetry::Interact => self.login.reject(),
+                        None => {}
                     }
                 }
                 self.last_reason = Some(reason.to_string());
@@ -414,7 +414,7 @@ impl Driver {
         }
     }
 
-    fn destination(&self, attempt: &Attempt) -> String {
+    pub(super) fn destination(&self, attempt: &Attempt) -> String {
         let Ok(remote) = self.setup.remote(attempt.index) else {
             return String::new();
         };
@@ -430,12 +430,12 @@ impl Driver {
 }
 
 /// A deadline that stood still from `since` to `now`.
-fn shifted(deadline: Instant, since: Instant, now: Instant) -> Instant {
+pub(super) fn shifted(deadline: Instant, since: Instant, now: Instant) -> Instant {
     deadline + now.saturating_duration_since(since)
 }
 
 /// Where to send from, if the profile says so; an address of the other family is left out.
-fn local_address(remote: &Remote, peer: SocketAddr) -> Option<SocketAddr> {
+pub(super) fn local_address(remote: &Remote, peer: SocketAddr) -> Option<SocketAddr> {
     let any = unspecified(peer);
     let address = remote.local.filter(|local| local.is_ipv4() == peer.is_ipv4());
     if address.is_none() && remote.local_port.is_none() {
@@ -449,7 +449,7 @@ fn local_address(remote: &Remote, peer: SocketAddr) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ask::ANSWER_DEADLINE, *};
 
     #[test]
     fn a_question_is_woken_for_when_nobody_answers() {
@@ -459,8 +459,8 @@ mod tests {
                 index: 0,
                 address: None,
                 wait: Duration::ZERO,
+                demanded: Duration::ZERO,
             },
-            since: now,
             deadline: now + ANSWER_DEADLINE,
         };
         assert_eq!(asking.poll_timeout(), Some(now + ANSWER_DEADLINE));

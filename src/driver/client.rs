@@ -1,28 +1,33 @@
 //! A client's tunnel on a thread of its own: the loop, commands, and the device that outlives connections.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use mio::{Events, Poll, Waker};
 use tunless_core::{
     client::{self, CloseReason, Connected, Credentials, ExitKind, Remotes, Setup},
-    config::{DnsTransport, Pushed, Transport as Carrier},
+    config::{Destination4, DnsTransport, Pushed, Transport as Carrier},
 };
-use tunless_netstack::{Limits, Network, Stack, StackConfig, StackHandle};
+use tunless_netstack::{Limits, Network, ResolverGroup, Stack, StackConfig, StackHandle};
 
 use super::{
-    EVENTS, FIRST_DEVICE, NameLock, StartError, SystemRng, TRANSPORT, WAKER,
+    EVENTS, FIRST_DEVICE, NameLock, StartError, SystemRng, TRANSPORT, WAKER, WATCH,
     attempt::Phase,
     clock,
-    handle::{Answer, Command, End, Event, Handle, Question, Shared, State, Up},
+    handle::{Command, End, Event, Handle, Question, Shared, State, Up},
+    link::Link,
     login::Login,
     resolve::HostResolver,
     shutdown,
+    sleep::SleepWatch,
+    watch::LinkWatch,
 };
+use crate::transport::Counters;
 
 /// Shortest wait for the stack's own timers while there is no connection that could carry anything.
 const DOWN_TICK: Duration = Duration::from_millis(10);
@@ -49,6 +54,10 @@ pub struct Running {
     pub handle: Handle,
     /// Opens connections through it.
     pub stack: StackHandle,
+    /// The device's name.
+    pub device: String,
+    /// Holds the device's name: nobody else takes it before the last of these is dropped.
+    pub name: Arc<NameLock>,
     thread: JoinHandle<End>,
 }
 
@@ -71,7 +80,7 @@ pub fn start(options: Options, subscribe: impl FnOnce(&Handle)) -> Result<Runnin
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let (handle, shared) = Handle::new(Arc::clone(&waker));
-    let name = NameLock::acquire()?;
+    let name = Arc::new(NameLock::acquire()?);
     let mut rng = SystemRng::default();
     let config = StackConfig {
         name: name.name().clone(),
@@ -82,7 +91,9 @@ pub fn start(options: Options, subscribe: impl FnOnce(&Handle)) -> Result<Runnin
     let now = clock::now();
     let registry = poll.registry().try_clone()?;
     let (stack, stack_handle) = Stack::new(now, config, registry, Arc::clone(&waker), FIRST_DEVICE);
+    let watch = LinkWatch::open(poll.registry());
     let remotes = Remotes::new(options.setup.config(), &mut rng);
+    let held = Arc::clone(&name);
     let driver = Driver {
         poll,
         shared,
@@ -98,8 +109,14 @@ pub fn start(options: Options, subscribe: impl FnOnce(&Handle)) -> Result<Runnin
         phase: Phase::Idle,
         leaving: Leaving::No,
         question: None,
+        passphrase_is_wrong: false,
         questions: 0,
         attempts: 0,
+        connections: 0,
+        renewals: 0,
+        past: Counters::default(),
+        watch,
+        outlook: None,
         unresolved_since: None,
         connect_by: options.connect_timeout.map(|longest| now + longest),
         last_reason: None,
@@ -107,12 +124,15 @@ pub fn start(options: Options, subscribe: impl FnOnce(&Handle)) -> Result<Runnin
         setup: options.setup,
     };
     subscribe(&handle);
+    let device = driver.name.name().to_string();
     let thread = thread::Builder::new()
         .name(format!("tunless-{}", driver.name.name()))
         .spawn(|| driver.run())?;
     Ok(Running {
+        name: held,
         handle,
         stack: stack_handle,
+        device,
         thread,
     })
 }
@@ -141,15 +161,24 @@ pub(super) struct Driver {
     pub(super) stack_up: bool,
     /// Without a connection: relays have more to do at once.
     relays_go_on: bool,
-    pub(super) name: NameLock,
+    pub(super) name: Arc<NameLock>,
     pub(super) dns: Vec<SocketAddr>,
     pub(super) login: Login,
     pub(super) token: Option<Credentials>,
     pub(super) phase: Phase,
     pub(super) leaving: Leaving,
-    pub(super) question: Option<Question>,
+    /// What is asked, and since when.
+    pub(super) question: Option<(Question, Instant)>,
+    pub(super) passphrase_is_wrong: bool,
     pub(super) questions: u64,
     pub(super) attempts: u64,
+    connections: u64,
+    renewals: u64,
+    /// What connections that are over have counted.
+    past: Counters,
+    pub(super) watch: LinkWatch,
+    /// What the last change of the network led to.
+    pub(super) outlook: Option<[Option<IpAddr>; 3]>,
     pub(super) unresolved_since: Option<Instant>,
     pub(super) connect_by: Option<Instant>,
     pub(super) last_reason: Option<String>,
@@ -160,6 +189,7 @@ impl Driver {
     fn run(mut self) -> End {
         let _span = tracing::info_span!("tunnel", device = %self.name.name()).entered();
         let mut events = Events::with_capacity(EVENTS);
+        let mut sleep = SleepWatch::new(clock::now());
         self.set_state(State::Connecting, "");
         self.begin(clock::now());
         loop {
@@ -176,10 +206,14 @@ impl Driver {
                 });
             }
             let now = clock::now();
+            if let Some(gap) = sleep.on_woken(now, wait) {
+                self.on_gap(now, gap);
+            }
             for event in &events {
                 match event.token() {
                     TRANSPORT => self.phase.on_ready(event),
                     WAKER => self.on_wake(now),
+                    WATCH => self.watch.on_ready(now),
                     _ => self.stack.handle_ready(now, event),
                 }
             }
@@ -192,10 +226,14 @@ impl Driver {
         if self.stack.poll_timeout().is_some_and(|at| at <= now) {
             self.stack.handle_timeout(now);
         }
+        if self.watch.take_change(now) {
+            self.on_link_change(now);
+        }
         self.step(now);
         if let Phase::Linked(link) = &mut self.phase {
             link.turn(now, &mut self.stack, self.poll.registry());
         }
+        self.check_path(now);
         while let Phase::Linked(link) = &mut self.phase
             && let Some(event) = link.poll_event()
         {
@@ -224,17 +262,23 @@ impl Driver {
             Leaving::Exit(by) => Some(by),
             Leaving::No | Leaving::Pause | Leaving::Restart => None,
         };
-        let earliest = [stack, self.phase.poll_timeout(), self.connect_by(), leaving]
-            .into_iter()
-            .flatten()
-            .min();
+        let earliest = [
+            stack,
+            self.phase.poll_timeout(),
+            self.watch.poll_timeout(),
+            self.connect_by(),
+            leaving,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         earliest.map(|at| at.saturating_duration_since(now))
     }
 
-    /// When the first connection must be up; nothing while a person is asked.
+    /// When the first connection must be up; nothing while a person is asked, or in a pause.
     fn connect_by(&self) -> Option<Instant> {
-        self.connect_by
-            .filter(|_| !matches!(self.phase, Phase::Asking { .. }))
+        let stands_still = self.question.is_some() || matches!(self.phase, Phase::Paused { .. });
+        self.connect_by.filter(|_| !stands_still)
     }
 
     fn check_deadlines(&mut self, now: Instant) {
@@ -261,16 +305,32 @@ impl Driver {
         let link = match &self.phase {
             Phase::Linked(link) => Some((link.counters(), link.client.stats())),
             Phase::Idle
+            | Phase::Paused { .. }
             | Phase::Asking { .. }
             | Phase::Pausing { .. }
             | Phase::Resolving { .. }
             | Phase::Opening { .. } => None,
         };
+        let retry_at = match &self.phase {
+            Phase::Pausing { until, .. } => Some(*until),
+            Phase::Idle
+            | Phase::Paused { .. }
+            | Phase::Asking { .. }
+            | Phase::Resolving { .. }
+            | Phase::Opening { .. }
+            | Phase::Linked(_) => None,
+        };
+        let (past, connections, renewals) = (self.past, self.connections, self.renewals);
         self.shared.update(|snapshot| {
+            snapshot.link = past;
+            snapshot.retry_at = retry_at;
+            snapshot.connections = connections;
+            snapshot.renewals = renewals;
             snapshot.device = stack;
             snapshot.attempts = attempts;
             if let Some((transport, session)) = link {
                 snapshot.transport = transport;
+                snapshot.link = past.plus(transport);
                 snapshot.session = session;
             }
         });
@@ -288,64 +348,17 @@ impl Driver {
 
     fn on_command(&mut self, now: Instant, command: Command) {
         match command {
+            Command::Pause if self.is_paused() => {}
             Command::Pause => self.leave(now, Leaving::Pause),
-            Command::Restart => self.leave(now, Leaving::Restart),
-            Command::Disconnect => self.leave(now, Leaving::Exit(now + shutdown::TUNNEL_GRACE)),
-            Command::Resume => {
-                if matches!(self.phase, Phase::Idle) {
-                    self.set_state(State::Connecting, "");
-                    self.begin(now);
-                }
+            Command::Restart => self.restart(now, "SIGUSR1"),
+            Command::Reload { setup, credentials } => {
+                self.adopt(setup, credentials);
+                self.restart(now, "SIGHUP");
             }
+            Command::Disconnect => self.leave(now, Leaving::Exit(now + shutdown::TUNNEL_GRACE)),
+            Command::Resume => self.resume(now),
             Command::Answer { question, answer } => self.on_answer(now, question, answer),
             Command::SetVerbosity(level) => crate::log::set_verbosity(level),
-        }
-    }
-
-    fn on_answer(&mut self, now: Instant, question: u64, answer: Option<Answer>) {
-        if self.question.as_ref().is_none_or(|open| open.id != question) {
-            return;
-        }
-        let Phase::Asking { attempt, .. } = self.phase else {
-            return;
-        };
-        self.stop_asking(now);
-        match answer {
-            Some(Answer::Credentials { username, password }) => {
-                self.login.on_answer(Credentials {
-                    username,
-                    password,
-                    is_token: false,
-                });
-                self.attempt(now, attempt);
-            }
-            None => self.exit(
-                ExitKind::AuthFailed,
-                "no user name and password were given".into(),
-            ),
-        }
-    }
-
-    /// Leaves the server; what follows depends on `leaving`.
-    fn leave(&mut self, now: Instant, leaving: Leaving) {
-        if let Leaving::Exit(_) = leaving {
-            self.set_state(State::Exiting, CloseReason::LocalExit.name());
-        }
-        self.stop_asking(now);
-        self.leaving = leaving;
-        if let Phase::Linked(link) = &mut self.phase {
-            link.client.close(now);
-        } else {
-            self.on_left(now);
-        }
-    }
-
-    /// The connection we wanted to end has ended.
-    pub(super) fn on_left(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.leaving, Leaving::No) {
-            Leaving::Exit(_) => self.exit(ExitKind::Done, CloseReason::LocalExit.to_string()),
-            Leaving::Pause => self.phase = Phase::Idle,
-            Leaving::Restart | Leaving::No => self.begin(now),
         }
     }
 
@@ -356,8 +369,12 @@ impl Driver {
                 self.set_state(State::Session(state), &address.unwrap_or_default());
             }
             client::Event::Connected(connected) => self.on_connected(now, &connected),
-            client::Event::Renewed { .. } => self.shared.emit(Event::Renewed),
+            client::Event::Renewed { .. } => {
+                self.renewals += 1;
+                self.shared.emit(Event::Renewed);
+            }
             client::Event::Token(token) => self.token = Some(token),
+            client::Event::Pending(request) => self.on_pending(now, request),
             client::Event::Info(text) => self.shared.emit(Event::Info(text)),
             client::Event::Closed(reason) => self.on_closed(now, &reason),
         }
@@ -379,15 +396,25 @@ impl Driver {
             },
             device: self.name.name().to_string(),
             inner: network.addresses.clone(),
-            dns: network.resolvers.clone(),
+            dns: network
+                .resolvers
+                .iter()
+                .flat_map(|group| group.servers.iter().copied())
+                .collect(),
             mtu_bytes: network.mtu_bytes,
             cipher: connected.cipher.to_string(),
             tls: connected.tls.clone().unwrap_or_default(),
             ignored: connected.pushed.ignored.clone(),
+            redirects: (connected.pushed.redirect.ipv4, connected.pushed.redirect.ipv6),
+            routes: routes(&connected.pushed),
+            domains: domains(&connected.pushed),
+            since: now,
         };
+        let _void = self.stop_asking(now);
         self.set_state(State::AssignIp, "");
         self.stack.bring_up(now, network);
         self.stack_up = true;
+        self.connections += 1;
         self.connect_by = None;
         self.last_reason = None;
         self.remotes.on_connected();
@@ -400,11 +427,19 @@ impl Driver {
             .map(|net| net.addr().to_string())
             .unwrap_or_default();
         self.set_state(State::Connected, &format!("SUCCESS,{inner},{}", up.address));
+        // Who asks upon the event sees what belongs to it.
+        self.publish();
         self.shared.emit(Event::Connected(Arc::new(up)));
     }
 
     pub(super) fn set_state(&mut self, state: State, detail: &str) {
-        self.shared.update(|snapshot| snapshot.state = Some(state));
+        let now = clock::now();
+        self.shared.update(|snapshot| {
+            if snapshot.state != Some(state) {
+                snapshot.since = Some(now);
+            }
+            snapshot.state = Some(state);
+        });
         self.shared.emit(Event::State {
             state,
             detail: detail.to_owned(),
@@ -415,10 +450,16 @@ impl Driver {
         self.end.get_or_insert(End { kind, reason });
     }
 
+    /// The end of a connection's socket; what it counted stays.
+    pub(super) fn let_go(&mut self, now: Instant, link: Box<Link>) {
+        let counters = link.close(now, self.poll.registry());
+        self.past = self.past.plus(counters);
+    }
+
     fn finish(mut self, end: End) -> End {
         let now = clock::now();
         if let Phase::Linked(link) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            link.close(now, self.poll.registry());
+            self.let_go(now, link);
         }
         self.stack.take_down(now);
         self.publish();
@@ -426,6 +467,35 @@ impl Driver {
         self.shared.emit(Event::Ended(end.clone()));
         end
     }
+}
+
+/// Networks behind the tunnel that can be named: routes to names and special gateways are the host's business.
+fn routes(pushed: &Pushed) -> Vec<IpNet> {
+    let v4 = pushed.routes.iter().filter_map(|route| match &route.destination {
+        Destination4::Net(net) => Some(IpNet::V4(*net)),
+        Destination4::Host(_) => None,
+    });
+    let v6 = pushed.routes6.iter().map(|route| IpNet::V6(route.net));
+    v4.chain(v6).collect()
+}
+
+/// Domains behind the tunnel, each once.
+fn domains(pushed: &Pushed) -> Vec<String> {
+    let resolved = pushed
+        .dns
+        .servers
+        .iter()
+        .flat_map(|server| &server.resolve_domains);
+    let mut all: Vec<String> = pushed
+        .dns
+        .search_domains
+        .iter()
+        .chain(resolved)
+        .cloned()
+        .collect();
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|domain| seen.insert(domain.to_ascii_lowercase()));
+    all
 }
 
 /// What the server's options mean for the stack.
@@ -440,15 +510,21 @@ fn network(pushed: &Pushed, dns: &[SocketAddr]) -> Network {
         .servers
         .iter()
         .filter(|server| server.transport == DnsTransport::Plain);
-    let pushed_dns = plain.flat_map(|server| server.addresses.iter().copied());
+    let pushed_dns = plain.map(|server| ResolverGroup {
+        servers: server.addresses.clone(),
+        domains: server.resolve_domains.clone(),
+    });
     Network {
         addresses: v4.map(Into::into).into_iter().chain(v6.map(Into::into)).collect(),
         mtu_bytes: pushed.tun_mtu.into(),
         resolvers: if dns.is_empty() {
             pushed_dns.collect()
         } else {
-            dns.to_vec()
+            vec![ResolverGroup::general(dns.iter().copied())]
         },
         search_domains: pushed.dns.search_domains.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

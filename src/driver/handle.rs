@@ -6,7 +6,10 @@ use std::{
     collections::VecDeque,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,8 +32,15 @@ pub enum Command {
     Pause,
     /// Connect again after [`Command::Pause`].
     Resume,
-    /// Leave the server and connect anew.
+    /// Leave the server and connect anew; nothing while the tunnel is paused.
     Restart,
+    /// Go on with another profile: leave the server and connect by it, or after the pause.
+    Reload {
+        /// Configuration and TLS.
+        setup: Arc<client::Setup>,
+        /// User name and password, if they are known already.
+        credentials: Option<client::Credentials>,
+    },
     /// Leave the server and end.
     Disconnect,
     /// Answer a question; the first answer wins.
@@ -54,6 +64,10 @@ pub enum Answer {
         /// The user's password.
         password: SecretString,
     },
+    /// The passphrase of the private key.
+    Passphrase(SecretString),
+    /// The answer to a challenge.
+    Response(SecretString),
 }
 
 /// Something that a person or a program has to answer.
@@ -77,13 +91,45 @@ pub enum QuestionKind {
         /// What the server said to the last ones.
         refused: Option<String>,
     },
+    /// What the private key is opened with.
+    Passphrase {
+        /// Whether one was tried already and does not fit.
+        is_wrong: bool,
+    },
+    /// A question of the server's, or of the profile.
+    Challenge {
+        /// Where it comes from.
+        origin: ChallengeOrigin,
+        /// The question.
+        text: String,
+        /// Whether the answer may be seen while it is typed.
+        echo: bool,
+    },
+    /// The server waits until a page has been used in a browser. Nobody answers; it goes when the server has heard.
+    OpenUrl {
+        /// The page.
+        url: String,
+    },
+}
+
+/// Where a challenge comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChallengeOrigin {
+    /// The profile (`static-challenge`).
+    Static,
+    /// The server, with a refusal (`CRV1`).
+    Dynamic,
+    /// The server, while it decides (`CR_TEXT`).
+    Pending,
 }
 
 /// How far a tunnel has come, in the words of OpenVPN's management interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Before the first attempt, or paused.
+    /// Before an attempt.
     Connecting,
+    /// Until somebody lets it go on.
+    Paused,
     /// The server's name is being resolved.
     Resolve,
     /// A TCP connection is being opened.
@@ -104,6 +150,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connecting => "CONNECTING",
+            Self::Paused => "PAUSED",
             Self::Resolve => "RESOLVE",
             Self::TcpConnect => "TCP_CONNECT",
             Self::Session(state) => state.name(),
@@ -171,6 +218,14 @@ pub struct Up {
     pub tls: String,
     /// Options of the server that were left out, and why.
     pub ignored: Vec<String>,
+    /// Whether the server wants all of IPv4 and all of IPv6 to go through (`redirect-gateway`).
+    pub redirects: (bool, bool),
+    /// Networks that the server wants to go through (`route`, `route-ipv6`), the inner ones included.
+    pub routes: Vec<IpNet>,
+    /// Domains of names behind the tunnel (`dhcp-option DOMAIN`, `dns`): those to search and those to resolve.
+    pub domains: Vec<String>,
+    /// When packets began to go through.
+    pub since: Instant,
 }
 
 /// How a tunnel ended.
@@ -187,14 +242,24 @@ pub struct End {
 pub struct Snapshot {
     /// Its state; `None` before it started.
     pub state: Option<State>,
+    /// Since when it is in this state.
+    pub since: Option<Instant>,
+    /// When the next attempt begins, during the pause before it.
+    pub retry_at: Option<Instant>,
     /// The carrier since the last attempt began.
     pub transport: Counters,
+    /// The carriers of all attempts.
+    pub link: Counters,
     /// The protocol since the last attempt began.
     pub session: client::Stats,
     /// The device since the start: what front ends show as `TUN_*`.
     pub device: StackStats,
     /// Attempts so far.
     pub attempts: u64,
+    /// Connections so far.
+    pub connections: u64,
+    /// Renewals of keys so far.
+    pub renewals: u64,
 }
 
 /// A handle on a running tunnel; clones see the same.
@@ -210,6 +275,8 @@ pub(crate) struct Shared {
     waker: Arc<mio::Waker>,
     events: broadcast::Sender<Event>,
     snapshot: Mutex<Snapshot>,
+    up: Mutex<Option<Arc<Up>>>,
+    turns: AtomicU64,
 }
 
 impl Handle {
@@ -220,6 +287,8 @@ impl Handle {
             waker,
             events,
             snapshot: Mutex::default(),
+            up: Mutex::default(),
+            turns: AtomicU64::new(0),
         });
         (
             Self {
@@ -245,9 +314,26 @@ impl Handle {
         self.shared.events.subscribe()
     }
 
+    /// What the connection consists of, or the last one while there is none; `None` before the first.
+    pub fn up(&self) -> Option<Arc<Up>> {
+        lock(&self.shared.up).clone()
+    }
+
     /// Counters as of the tunnel's last turn.
     pub fn snapshot(&self) -> Snapshot {
         *lock(&self.shared.snapshot)
+    }
+
+    /// A count that grows with each turn of the tunnel's thread.
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+
+    /// Makes the tunnel's thread turn once more, so that [`Handle::turns`] grows unless it is stuck.
+    pub fn wake(&self) {
+        if let Err(error) = self.shared.waker.wake() {
+            tracing::debug!(%error, "waking the tunnel failed");
+        }
     }
 }
 
@@ -258,12 +344,16 @@ impl Shared {
 
     pub(crate) fn emit(&self, event: Event) {
         tracing::debug!(?event, "tunnel");
+        if let Event::Connected(up) = &event {
+            *lock(&self.up) = Some(Arc::clone(up));
+        }
         // No subscriber is no error: the snapshot still shows the state.
         let _nobody = self.events.send(event);
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut lock(&self.snapshot));
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -13,10 +13,21 @@ use tunless_core::{
 use tunless_netstack::Stack;
 
 use super::{TRANSPORT, budget, chain};
-use crate::transport::{Counters, Flushed, Received, Transport, TransportError};
+use crate::transport::{Counters, Flushed, Received, Transport, TransportError, UdpTransport};
 
 /// Time in which a server that refuses may still come up, before the attempt counts as failed.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time in which a probe has to be answered.
+const PROBE_PATIENCE: Duration = Duration::from_secs(6);
+/// The same while the network reports errors besides.
+const PROBE_PATIENCE_WITH_ERRORS: Duration = Duration::from_secs(3);
+/// Pings of a probe, the first at once; what has to be acknowledged is repeated by the protocol besides.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Time in which something should come back once packets go out: a server that started anew says nothing to those
+/// it does not know, and its silence alone is only noticed after `ping-restart`.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to one server address.
 #[derive(Debug)]
@@ -28,7 +39,7 @@ pub(super) struct Link {
     pub(super) client: Client,
     /// Index of the remote.
     pub(super) remote: usize,
-    transport: Transport,
+    pub(super) transport: Transport,
     readable: bool,
     blocked: bool,
     /// What the socket is registered for.
@@ -37,6 +48,56 @@ pub(super) struct Link {
     more: bool,
     held: Option<Transmit>,
     started: Instant,
+    /// A look at whether the server still answers.
+    probe: Option<Probe>,
+    /// One is to begin when everything that has arrived is read: what waited in the socket proves nothing.
+    probe_wanted: bool,
+    /// Errors of the network that have been noticed.
+    noticed_errors: u64,
+    /// The network has reported an error, and nobody has looked after it yet.
+    troubled: bool,
+    talk: Talk,
+}
+
+/// Whether what goes out is answered by anything at all.
+#[derive(Debug)]
+struct Talk {
+    heard_at: Instant,
+    /// Inner packets that had been sent by then.
+    sent: u64,
+    /// Since when more have been sent.
+    unanswered_since: Option<Instant>,
+}
+
+impl Talk {
+    fn look(&mut self, now: Instant, heard_at: Instant, sent: u64) {
+        if heard_at > self.heard_at {
+            *self = Self {
+                heard_at,
+                sent,
+                unanswered_since: None,
+            };
+        } else if sent > self.sent {
+            self.unanswered_since.get_or_insert(now);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.unanswered_since.map(|since| since + ANSWER_PATIENCE)
+    }
+
+    /// Not again before as much time has passed.
+    fn on_probe(&mut self) {
+        self.unanswered_since = None;
+    }
+}
+
+/// A question to the server whether it can still be reached.
+#[derive(Debug)]
+struct Probe {
+    since: Instant,
+    next: Instant,
+    patience: Duration,
 }
 
 /// Hands inner packets to the stack.
@@ -64,6 +125,15 @@ impl Link {
             more: false,
             held: None,
             started: now,
+            probe: None,
+            probe_wanted: false,
+            noticed_errors: 0,
+            troubled: false,
+            talk: Talk {
+                heard_at: now,
+                sent: 0,
+                unanswered_since: None,
+            },
         }
     }
 
@@ -89,7 +159,96 @@ impl Link {
         if self.client.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.client.handle_timeout(now);
         }
+        self.look_after_path(now);
         self.transmit(now, stack, registry);
+    }
+
+    /// Looks whether the server still answers, soon.
+    pub(super) fn probe(&mut self) {
+        self.probe_wanted = self.client.is_connected();
+        self.more = true;
+    }
+
+    /// Whatever comes of the probe, it is not waited for any longer.
+    pub(super) fn stop_probing(&mut self) {
+        self.probe = None;
+        self.probe_wanted = false;
+    }
+
+    /// How long the server has not answered, once that is too long.
+    pub(super) fn unanswered(&self, now: Instant) -> Option<Duration> {
+        let probe = self.probe.as_ref()?;
+        (probe.since + probe.patience <= now).then_some(probe.patience)
+    }
+
+    /// Whether the network has reported an error since the last time. It may be forged: a reason to look, no more.
+    pub(super) fn take_trouble(&mut self) -> bool {
+        std::mem::take(&mut self.troubled)
+    }
+
+    /// Goes on with a new socket to the same server, from whatever address the host's routes choose now.
+    ///
+    /// # Errors
+    /// No such socket; the old one stays.
+    pub(super) fn roam(&mut self, registry: &Registry) -> Result<(), TransportError> {
+        let Transport::Udp(udp) = &mut self.transport else {
+            return Ok(());
+        };
+        let mut fresh = UdpTransport::connect(self.client.address(), None)?;
+        let local = fresh.local();
+        registry
+            .register(fresh.source(), TRANSPORT, Interest::READABLE)
+            .map_err(|source| TransportError::Socket { local, source })?;
+        if let Err(error) = registry.deregister(udp.source()) {
+            tracing::debug!(%error, "socket was not registered");
+        }
+        fresh.count_from(udp.counters());
+        **udp = fresh;
+        self.readable = true;
+        self.blocked = false;
+        self.wants_writable = false;
+        self.stop_probing();
+        self.probe_wanted = true;
+        Ok(())
+    }
+
+    /// Starts a probe that is wanted or due, repeats it, and ends it when the server has answered.
+    fn look_after_path(&mut self, now: Instant) {
+        let counters = self.transport.counters();
+        let errors = counters.refused + counters.send_errors;
+        let fresh = errors > std::mem::replace(&mut self.noticed_errors, errors);
+        if !self.client.is_connected() {
+            self.stop_probing();
+            self.talk.on_probe();
+            return;
+        }
+        let sent = self.client.stats().session.sealed_packets;
+        self.talk.look(now, self.client.heard_at(), sent);
+        let due = self.talk.due().is_some_and(|due| due <= now);
+        if let Some(probe) = &mut self.probe {
+            if fresh {
+                probe.patience = PROBE_PATIENCE_WITH_ERRORS;
+            }
+            if self.client.heard_at() > probe.since {
+                tracing::debug!("the server answers");
+                self.probe = None;
+            } else if probe.next <= now {
+                probe.next = now + PROBE_INTERVAL;
+                self.client.probe(now);
+            }
+        } else if (self.probe_wanted || due) && !self.readable {
+            tracing::debug!("does the server still answer?");
+            self.probe_wanted = false;
+            self.talk.on_probe();
+            self.client.probe(now);
+            self.probe = Some(Probe {
+                since: now,
+                next: now + PROBE_INTERVAL,
+                patience: PROBE_PATIENCE,
+            });
+        } else {
+            self.troubled |= fresh;
+        }
     }
 
     fn receive(&mut self, now: Instant, stack: &mut Stack) {
@@ -184,7 +343,10 @@ impl Link {
     /// When the protocol wants to be woken.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let client = self.client.poll_timeout().map(|(at, _)| at);
-        client.into_iter().chain(self.refused_until()).min()
+        let probe = self.probe.as_ref();
+        let probe = probe.map(|probe| probe.next.min(probe.since + probe.patience));
+        let probe = probe.or_else(|| self.talk.due());
+        [client, self.refused_until(), probe].into_iter().flatten().min()
     }
 
     /// When a server that only ever answered with ICMP errors is given up. They can be forged, so they end
@@ -199,8 +361,8 @@ impl Link {
         self.transport.counters()
     }
 
-    /// Sends the last words, then lets go of the socket.
-    pub(super) fn close(mut self, now: Instant, registry: &Registry) {
+    /// Sends the last words, then lets go of the socket; gives what it counted.
+    pub(super) fn close(mut self, now: Instant, registry: &Registry) -> Counters {
         self.queue_control(now);
         if let Err(error) = self.transport.flush() {
             tracing::debug!(%error, "last words not sent");
@@ -208,5 +370,6 @@ impl Link {
         if let Err(error) = registry.deregister(self.transport.source()) {
             tracing::debug!(%error, "socket was not registered");
         }
+        self.counters()
     }
 }

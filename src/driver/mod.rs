@@ -2,11 +2,14 @@
 //!
 //! A turn reads, hands packets on in place, seals what the stack made into the transport's train, flushes, and
 //! only then waits. It decides nothing about the protocol. Files: `client` the loop and the life of a client's
-//! tunnel, `attempt` from remote to connection, `link` one connection, `login` user name and password, `server` the
+//! tunnel, `attempt` from remote to connection, `leave` pause, restart and end, `link` one connection, `login` user name and password, `server` the
 //! same for a server, `departed` its clients that may come back, `handle`
 //! what everybody else sees, `connector` the proxy's way in, `resolve` the server's own name, `name` the device's,
+//! `roam` what follows when the network changes: `watch` says that it did, `route` which way leads to the server, `sleep`
+//! that the machine slept. `requests` signals of a client,
 //! `clock` and `rng` what core gets passed in, `budget` and `shutdown` limits.
 
+mod ask;
 mod attempt;
 pub mod budget;
 pub mod client;
@@ -14,17 +17,28 @@ pub mod clock;
 mod connector;
 mod departed;
 mod handle;
+mod leave;
 mod link;
 mod login;
 mod name;
+pub mod requests;
 mod resolve;
 mod rng;
+mod roam;
+mod route;
 pub mod server;
 pub mod shutdown;
+mod sleep;
+mod watch;
 
-pub use connector::{StackConnector, StackFlow};
-pub use handle::{Answer, Command, End, Event, Handle, Question, QuestionKind, Snapshot, State, Up};
+pub use connector::{StackConnector, StackDatagrams, StackFlow};
+#[cfg(test)]
+pub(crate) use handle::Shared;
+pub use handle::{
+    Answer, ChallengeOrigin, Command, End, Event, Handle, Question, QuestionKind, Snapshot, State, Up,
+};
 pub use name::{NameError, NameLock};
+pub(crate) use name::{hold, runtime_folder, runtime_folders};
 pub use rng::SystemRng;
 
 use std::{error::Error, io};
@@ -33,6 +47,8 @@ use std::{error::Error, io};
 const TRANSPORT: mio::Token = mio::Token(0);
 /// The waker.
 const WAKER: mio::Token = mio::Token(1);
+/// Announcements of changes of the network.
+const WATCH: mio::Token = mio::Token(2);
 /// First token of accepted streams, at a server over TCP.
 const FIRST_STREAM: usize = 16;
 /// First token of the sockets of a stack or an exit.

@@ -134,22 +134,53 @@ impl NameLock {
     }
 }
 
-/// `$XDG_RUNTIME_DIR/tunless`, or a folder under the temporary one that only this user can enter.
-fn runtime_folder() -> Result<PathBuf, NameError> {
+/// The folder of lock files and control sockets, made if it is not there: the first of
+/// [`runtime_candidates`] that can be one.
+pub(crate) fn runtime_folder() -> Result<PathBuf, NameError> {
     let uid = nix::unistd::getuid().as_raw();
-    let given = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    if let Some(base) = given.filter(|base| base.is_absolute()) {
-        let folder = base.join("tunless");
-        // A runtime directory that cannot be written to is common in containers.
-        if private_folder(&folder, uid).is_ok() {
-            return Ok(folder);
+    // A runtime directory that cannot be written to is common in containers.
+    let mut last = None;
+    for folder in runtime_candidates(uid) {
+        match private_folder(&folder, uid) {
+            Ok(()) => return Ok(folder),
+            Err(source) => last = Some(NameError::Folder { path: folder, source }),
         }
     }
-    let folder = env::temp_dir().join(format!("tunless-{uid}"));
-    match private_folder(&folder, uid) {
-        Ok(()) => Ok(folder),
-        Err(source) => Err(NameError::Folder { path: folder, source }),
-    }
+    Err(last.unwrap_or(NameError::Exhausted))
+}
+
+/// Every folder that tunnels of this user may have chosen and that is safe to look into.
+pub(crate) fn runtime_folders() -> Vec<PathBuf> {
+    let uid = nix::unistd::getuid().as_raw();
+    let mut folders = runtime_candidates(uid);
+    folders.retain(|folder| is_private(folder, uid).is_ok());
+    folders
+}
+
+/// Holds the name `device` in `folder` until the value is dropped; `None` while somebody else does.
+pub(crate) fn hold(folder: &Path, device: &str) -> Option<Flock<File>> {
+    let file = OpenOptions::new()
+        .write(true)
+        .open(folder.join(format!("{device}.lock")));
+    Flock::lock(file.ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// `$XDG_RUNTIME_DIR/tunless`, the same where systemd would have put it, a folder under the temporary one.
+fn runtime_candidates(uid: u32) -> Vec<PathBuf> {
+    let given = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let given = given.filter(|base| base.is_absolute());
+    let usual = match uid {
+        0 => PathBuf::from("/run"),
+        uid => PathBuf::from(format!("/run/user/{uid}")),
+    };
+    let mut folders: Vec<_> = given
+        .into_iter()
+        .chain([usual])
+        .map(|base| base.join("tunless"))
+        .collect();
+    folders.push(env::temp_dir().join(format!("tunless-{uid}")));
+    folders.dedup();
+    folders
 }
 
 /// Makes a folder with mode 0700, or checks that it is one, ours and no symbolic link.
@@ -158,6 +189,11 @@ fn private_folder(path: &Path, uid: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
+    is_private(path, uid)
+}
+
+/// Checks that a folder is ours, closed to others and no symbolic link.
+fn is_private(path: &Path, uid: u32) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if found.is_dir() && found.uid() == uid && found.mode() & 0o777 == 0o700 {
         Ok(())

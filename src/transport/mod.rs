@@ -108,6 +108,19 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            received_bytes: self.received_bytes + other.received_bytes,
+            sent: self.sent + other.sent,
+            sent_bytes: self.sent_bytes + other.sent_bytes,
+            send_errors: self.send_errors + other.send_errors,
+            refused: self.refused + other.refused,
+        }
+    }
+
     pub(crate) fn count_received(&mut self, len: usize) {
         self.received += 1;
         self.received_bytes += len as u64;

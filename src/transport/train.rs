@@ -23,6 +23,8 @@ pub struct Train {
     /// A shorter datagram has been added: it has to be the last.
     closed: bool,
     max_segments: usize,
+    /// Longest datagram that may travel with others.
+    max_segment: usize,
 }
 
 impl Train {
@@ -37,6 +39,7 @@ impl Train {
             segments: 0,
             closed: false,
             max_segments: max_segments.clamp(1, TRAIN_SEGMENTS),
+            max_segment: TRAIN_BYTES,
         }
     }
 
@@ -49,6 +52,7 @@ impl Train {
             || (!self.closed
                 && self.to == Some(to)
                 && self.segments < self.max_segments
+                && self.segment <= self.max_segment
                 && len <= self.segment
                 && self.len + len <= TRAIN_BYTES)
     }
@@ -112,6 +116,11 @@ impl Train {
     /// Limits trains from now on to one datagram.
     pub fn stop_segmenting(&mut self) {
         self.max_segments = 1;
+    }
+
+    /// Lets datagrams that are longer than `bytes` travel alone from now on.
+    pub fn limit_segment(&mut self, bytes: usize) {
+        self.max_segment = self.max_segment.min(bytes);
     }
 
     /// Most datagrams in a train.

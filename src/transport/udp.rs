@@ -9,6 +9,7 @@ use std::{
 };
 
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{debug, trace};
 use tunless_core::tunnel::WireSink;
@@ -32,6 +33,9 @@ const MAX_FAULTS: u32 = 16;
 const EIO: i32 = 5;
 const EINVAL: i32 = 22;
 const EMSGSIZE: i32 = 90;
+/// Length that every link of today carries with its headers: a socket that cannot send a train of such datagrams
+/// cannot segment at all (RFC 8200 §5 has 1280 for the whole packet).
+const SURE_BYTES: usize = 1200;
 
 /// A UDP socket with its train.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl UdpTransport {
             socket.connect(&peer.into())?;
         }
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        allow_fragments(&socket, local);
         let socket = mio::net::UdpSocket::from_std(socket.into());
         Ok(Self {
             local: socket.local_addr()?,
@@ -92,6 +97,11 @@ impl UdpTransport {
             buf: vec![0; BUFFERS * BUFFER_BYTES].into_boxed_slice(),
             counters: Counters::default(),
         })
+    }
+
+    /// Takes over what `before`, which this socket replaces, has counted.
+    pub fn count_from(&mut self, before: Counters) {
+        self.counters = before;
     }
 
     /// Our own end.
@@ -177,8 +187,14 @@ impl UdpTransport {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(),
                 Err(error) if segments > 1 && cannot_segment(&error) => {
-                    debug!(%error, "segmentation offload is off for this socket");
-                    self.train.stop_segmenting();
+                    if load.segment > SURE_BYTES {
+                        // Too long for the link: IP cuts them up, one at a time; shorter ones still go together.
+                        debug!(%error, bytes = load.segment, "datagrams of this length go one by one");
+                        self.train.limit_segment(load.segment - 1);
+                    } else {
+                        debug!(%error, "segmentation offload is off for this socket");
+                        self.train.stop_segmenting();
+                    }
                     return self.flush_singly();
                 }
                 Err(error) if is_icmp(&error) => {
@@ -265,6 +281,18 @@ fn send(state: &UdpSocketState, socket: &mio::net::UdpSocket, load: &Load<'_>) -
         src_ip: None,
     };
     state.try_send(UdpSockRef::from(socket), &transmit)
+}
+
+/// Lets IP cut up what is longer than the path carries, as the stock client does: an inner datagram of full size would
+/// be lost otherwise. The kernel still learns path MTUs (`IP_PMTUDISC_WANT`).
+fn allow_fragments(socket: &Socket, local: SocketAddr) {
+    let outcome = match local {
+        SocketAddr::V4(_) => sockopt::set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT),
+        SocketAddr::V6(_) => sockopt::set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT),
+    };
+    if let Err(error) = outcome {
+        debug!(%error, "datagrams longer than the path carries will be lost");
+    }
 }
 
 fn is_icmp(error: &io::Error) -> bool {

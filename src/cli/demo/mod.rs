@@ -109,12 +109,8 @@ async fn with_client(
         limits: Limits::default(),
         connect_timeout: Some(PATIENCE),
     };
-    let wanted = Wanted {
-        address: args.listen,
-        insecure: false,
-        credentials: None,
-    };
-    let mut session = Session::start(options, &wanted, output).await?;
+    let wanted = Wanted::at(args.listen)?;
+    let mut session = Session::start(options, wanted, output).await?;
     let outcome = tokio::select! {
         signal = signals.recv() => {
             tracing::info!(signal, "leaving");
@@ -138,7 +134,7 @@ async fn try_out(args: &Demo, output: Output, session: &mut Session) -> Result<S
     let up = timeout(PATIENCE, session.connected())
         .await
         .context("the client did not connect in time")??;
-    let proxy = session.listening;
+    let proxy = session.address().context("the proxy has no address")?;
     let inner = up.inner.first().map(ToString::to_string).unwrap_or_default();
     output.say(
         "connected",
@@ -154,13 +150,15 @@ async fn try_out(args: &Demo, output: Output, session: &mut Session) -> Result<S
     let ip = BY_ADDRESS.ip();
     let lines = [
         format!("curl --proxy socks5h://{proxy} http://{ip}/"),
-        format!("curl --proxytunnel --proxy http://{proxy} http://{NAME}/"),
+        format!("curl --proxy http://{proxy} http://{NAME}/"),
     ];
+    let page = format!("http://{proxy}/");
     let text = format!(
-        "two web pages exist inside this tunnel only; paste a line into another terminal, end with Ctrl-C:\n  {}",
+        "two web pages exist inside this tunnel only; paste a line into another terminal, end with Ctrl-C:\n  {}\n\
+         and look at {page} in a browser",
         lines.join("\n  ")
     );
-    output.say("try", &text, json!({ "commands": lines }));
+    output.say("try", &text, json!({ "commands": lines, "status_page": page }));
     Ok(Status::Done)
 }
 
