@@ -18,6 +18,18 @@ const DONE: Option<i32> = Some(0);
 const FAILED: Option<i32> = Some(1);
 const USAGE: Option<i32> = Some(2);
 
+const COMMANDS: [&str; 9] = [
+    "connect",
+    "serve",
+    "check",
+    "demo",
+    "genkey",
+    "status",
+    "ctl",
+    "completions",
+    "man",
+];
+
 /// A folder of its own for one test.
 struct Bench(TempDir);
 
@@ -62,7 +74,7 @@ fn help_names_every_command() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let help = Bench::new().tunless(arguments);
         assert_eq!(help.status, DONE, "{}", help.stderr);
-        for command in ["connect", "serve", "check", "demo", "genkey"] {
+        for command in COMMANDS {
             assert!(
                 help.stdout.contains(command),
                 "{arguments:?} does not name {command}:\n{}",
@@ -74,7 +86,7 @@ fn help_names_every_command() {
 
 #[test]
 fn every_command_has_help() {
-    for command in ["connect", "serve", "check", "demo", "genkey"] {
+    for command in COMMANDS {
         let help = Bench::new().tunless(&[command, "--help"]);
         assert_eq!(help.status, DONE, "{command}: {}", help.stderr);
         assert!(help.stdout.contains("Usage"), "{}", help.stdout);
@@ -92,7 +104,7 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn wrong_usage_has_its_own_status_and_goes_to_standard_error() {
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 12] = [
         &[],
         &["--no-such-flag"],
         &["connect"],
@@ -100,6 +112,11 @@ fn wrong_usage_has_its_own_status_and_goes_to_standard_error() {
         &["connect", "a.ovpn", "--listen", "nonsense"],
         &["serve"],
         &["check"],
+        &["ctl"],
+        &["ctl", "close", "nonsense"],
+        &["ctl", "log-level", "loud"],
+        &["completions", "no-such-shell"],
+        &["--json", "completions", "bash"],
     ];
     for arguments in cases {
         let finished = Bench::new().tunless(arguments);
@@ -108,7 +125,9 @@ fn wrong_usage_has_its_own_status_and_goes_to_standard_error() {
             "{arguments:?}: {}{}",
             finished.stdout, finished.stderr
         );
-        assert!(!finished.stderr.is_empty(), "{arguments:?} says nothing");
+        let json = arguments.contains(&"--json");
+        let said = if json { &finished.stdout } else { &finished.stderr };
+        assert!(!said.is_empty(), "{arguments:?} says nothing");
     }
 }
 
@@ -169,6 +188,79 @@ fn json_output_is_one_object_a_line() {
         let value: serde_json::Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         assert!(value.is_object(), "{line}");
+    }
+}
+
+#[test]
+fn errors_are_objects_where_json_is_asked_for() {
+    let bench = Bench::new();
+    for (arguments, status) in [
+        (&["--json", "connect"][..], USAGE),
+        (&["--json", "connect", "missing.ovpn"], FAILED),
+        (&["--json", "serve", "missing.conf"], FAILED),
+        (&["--json", "ctl", "--device", "./missing.sock", "state"], FAILED),
+        (&["--json", "man", "missing"], FAILED),
+        (&["--json", "no-such-command", "--no-such-flag"], USAGE),
+    ] {
+        let failed = bench.tunless(arguments);
+        assert_eq!(failed.status, status, "{arguments:?}: {}", failed.stderr);
+        let line = failed.stdout.lines().last().unwrap_or_default();
+        let error: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{arguments:?}: {line:?}: {error}"));
+        assert_eq!(error["event"], "error", "{arguments:?}");
+        assert_eq!(error["status"].as_i64(), status.map(i64::from), "{arguments:?}");
+    }
+    let key = bench.tunless(&["--json", "genkey", "tls-crypt"]);
+    let key: serde_json::Value = serde_json::from_str(&key.stdout).expect("an object");
+    assert!(
+        key["key"]
+            .as_str()
+            .is_some_and(|key| key.contains("BEGIN OpenVPN Static key"))
+    );
+    let demo = bench.tunless(&["--json", "demo", "--once"]);
+    assert_eq!(demo.status, DONE, "{}", demo.stderr);
+    for line in demo.stdout.lines() {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(value["event"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn completions_are_scripts_that_their_shells_read() {
+    let bench = Bench::new();
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        let script = bench.tunless(&["completions", shell]);
+        assert_eq!(script.status, DONE, "{}", script.stderr);
+        assert!(script.stdout.contains("log-level"), "{shell}");
+        let path = bench.write(shell, &script.stdout);
+        let mut reader = Command::new(shell);
+        // Bash is on every Debian; the others are read where they are.
+        if shell == "bash" || Path::new("/usr/bin").join(shell).exists() {
+            let read = finish(bench.dir(), shell, reader.arg(check).arg(path), LIMIT);
+            assert_eq!((read.status, read.stderr.as_str()), (DONE, ""), "{shell}");
+        }
+    }
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let bench = Bench::new();
+    let page = bench.tunless(&["man"]);
+    assert_eq!(page.status, DONE, "{}", page.stderr);
+    let title = page.stdout.lines().find(|line| line.starts_with(".TH"));
+    assert!(
+        title.is_some_and(|title| title.contains("TUNLESS")),
+        "{}",
+        page.stdout
+    );
+    std::fs::create_dir(bench.dir().join("pages")).expect("a folder");
+    let pages = bench.tunless(&["man", "pages"]);
+    assert_eq!(pages.status, DONE, "{}", pages.stderr);
+    for command in COMMANDS {
+        let text =
+            std::fs::read_to_string(bench.dir().join(format!("pages/tunless-{command}.1"))).expect("a page");
+        assert!(text.contains(".SH SYNOPSIS"), "{command}: {text}");
     }
 }
 

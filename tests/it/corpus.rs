@@ -12,7 +12,7 @@ use tunless_proxy::testing as proxy;
 type Target = (&'static str, fn(&[u8]));
 
 /// Targets by name, with their bodies.
-const TARGETS: [Target; 16] = [
+const TARGETS: [Target; 22] = [
     ("profile", fuzz_config::profile),
     ("server_config", fuzz_config::server_config),
     ("pushed", fuzz_config::pushed),
@@ -27,8 +27,14 @@ const TARGETS: [Target; 16] = [
     ("stack_input", netstack::stack_input),
     ("exit_input", netstack::exit_input),
     ("dns_answer", netstack::dns_answer),
+    ("socks4", proxy::socks4),
+    ("dns_query", netstack::dns_query),
     ("socks5", proxy::socks5),
+    ("socks5_datagram", proxy::socks5_datagram),
     ("http_head", proxy::http_head),
+    ("http_response", proxy::http_response),
+    ("http_chunked", proxy::http_chunked),
+    ("dns_request", proxy::dns_request),
 ];
 
 fn fuzz() -> PathBuf {

@@ -1,11 +1,12 @@
 //! What shows only after a while: keys that change under load, and sessions that are idle for longer than a peer
 //! waits.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::fetch::{Via, download, page};
 use crate::inner::{HELLO, Inner, WEB};
-use crate::netns::Net;
+use crate::netns::{Net, run};
 use crate::runner::Confinement;
 use crate::serve::Serving;
 use crate::server::{Options, Transport};
@@ -125,6 +126,48 @@ fn endurance_of_a_client_whose_server_comes_back() {
         page(&lab.socks("10.88.0.2", WEB), "/hello").expect("a page again"),
         HELLO
     );
+}
+
+#[test]
+fn endurance_of_a_download_that_goes_on_as_soon_as_the_tunnel_is_back() {
+    let mut lab = Lab::with_profile(
+        "outage",
+        Options {
+            keepalive: (1, 4),
+            ..Options::default()
+        },
+        "",
+    );
+    let mut stream = lab.socks("10.88.0.2", WEB);
+    write!(stream, "GET /bytes/4000000000 HTTP/1.1\r\nHost: inner\r\n\r\n").expect("a request");
+    let mut buf = vec![0; 64 * 1024];
+    for _ in 0..50 {
+        stream.read_exact(&mut buf).expect("a download");
+    }
+    let nft = |rules: &str| run(lab.net.client.command("nft").arg(rules));
+    let mut read_until_silent_for = |seconds| {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(seconds)))
+            .expect("a time-out");
+        while stream.read(&mut buf).is_ok_and(|read| read > 0) {}
+    };
+    // What came is acknowledged first: news would wake the sender by itself. Then nothing passes for so long that
+    // its timer has doubled to 13 seconds.
+    nft("add table inet cut
+         add chain inet cut in { type filter hook input priority 0; }
+         add rule inet cut in iifname \"wan\" drop");
+    read_until_silent_for(1);
+    nft("add chain inet cut out { type filter hook output priority 0; }
+         add rule inet cut out oifname \"wan\" drop");
+    read_until_silent_for(14);
+    nft("delete table inet cut");
+    lab.tunnel
+        .process
+        .wait_for_times("connected to ", 2, Duration::from_secs(30));
+    let back = Instant::now();
+    stream.read_exact(&mut buf).expect("the download goes on");
+    let gap = back.elapsed();
+    assert!(gap < Duration::from_secs(3), "the sender waited for {gap:?}");
 }
 
 #[test]

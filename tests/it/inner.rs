@@ -3,7 +3,7 @@
 //! The bodies are a fixed pattern, so that either side knows what has to arrive without keeping it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
@@ -34,15 +34,22 @@ impl Inner {
         for ip in [INNER, INNER_V6] {
             serve_tcp(host, SocketAddr::new(ip, WEB), |stream| drop(answer(stream)));
             serve_tcp(host, SocketAddr::new(ip, ECHO), |stream| drop(echo(&stream)));
+            echo_datagrams(host, SocketAddr::new(ip, ECHO));
         }
         let entries = [
             ("page.inner.test", Some(INNER), Some(INNER_V6)),
             ("six.inner.test", None, Some(INNER_V6)),
+            ("ns.inner.test", Some(INNER), None),
         ];
         Self {
             names: Names::start(host, SocketAddr::new(INNER, 53), &entries),
         }
     }
+}
+
+/// Serves the same pages on another host.
+pub(crate) fn serve_pages(host: &Host, address: SocketAddr) {
+    serve_tcp(host, address, |stream| drop(answer(stream)));
 }
 
 /// Accepts on `address` of `host` and runs `work` on a thread a connection.
@@ -55,6 +62,20 @@ fn serve_tcp(host: &Host, address: SocketAddr, work: impl Fn(TcpStream) + Send +
             drop(stream.set_read_timeout(Some(SILENCE)));
             drop(stream.set_write_timeout(Some(SILENCE)));
             thread::spawn(move || work(stream));
+        }
+    });
+}
+
+/// Sends every datagram back.
+fn echo_datagrams(host: &Host, address: SocketAddr) {
+    let socket = host
+        .enter(|| UdpSocket::bind(address))
+        .expect("a UDP socket on the inner host");
+    thread::spawn(move || {
+        let mut buf = vec![0; 64 * 1024];
+        while let Ok((len, from)) = socket.recv_from(&mut buf) {
+            // What is too long for the way back is lost, like anywhere.
+            drop(socket.send_to(&buf[..len], from));
         }
     });
 }

@@ -77,6 +77,11 @@ impl Net {
         net
     }
 
+    /// A second link between client and server, `10.78.0.1` and `10.78.0.2`, which no route uses yet.
+    pub(crate) fn add_second_link(&self) {
+        Self::join(&self.client, &self.server, "wan2", "78");
+    }
+
     /// Joins two hosts by a veth pair named `link` on both; the addresses contain `number`.
     fn join(left: &Host, right: &Host, link: &str, number: &str) {
         ip(&[
@@ -170,18 +175,45 @@ impl Host {
         .expect("the host's resolv.conf");
     }
 
+    /// Runs `ip` in this host.
+    pub(crate) fn ip(&self, arguments: &str) {
+        let words: Vec<&str> = ["-n", &self.name]
+            .into_iter()
+            .chain(arguments.split(' '))
+            .collect();
+        ip(&words);
+    }
+
+    /// Loses every packet to and from `port` in silence, both ways.
+    pub(crate) fn lose_packets(&self, port: u16) {
+        let rules = format!(
+            "add table inet cut
+             add chain inet cut in {{ type filter hook prerouting priority -300; }}
+             add rule inet cut in meta l4proto {{ tcp, udp }} th dport {port} drop
+             add chain inet cut out {{ type filter hook postrouting priority 300; }}
+             add rule inet cut out meta l4proto {{ tcp, udp }} th sport {port} drop"
+        );
+        run(self.command("nft").arg(rules));
+    }
+
+    /// Undoes [`Host::lose_packets`].
+    pub(crate) fn stop_losing_packets(&self) {
+        run(self.command("nft").arg("delete table inet cut"));
+    }
+
     fn route_everything_through(&self, v4: &str, v6: &str) {
         ip(&["-n", &self.name, "route", "add", "default", "via", v4]);
         ip(&["-n", &self.name, "-6", "route", "add", "default", "via", v6]);
     }
 
-    fn sysctl(&self, key: &str, value: &str) {
+    pub(crate) fn sysctl(&self, key: &str, value: &str) {
         run(self
             .command("sysctl")
             .args(["-q", "-w", &format!("{key}={value}")]));
     }
 
-    /// Counts what leaves through `wan` and is not UDP or TCP to or from `port` (nor neighbour discovery).
+    /// Counts what leaves through `wan` and is not UDP or TCP to or from `port` (nor neighbour
+    /// discovery, nor what the kernel answers to a server that still sends to a socket that is gone).
     pub(crate) fn watch_outer_link(&self, port: u16) {
         let rules = format!(
             "add table inet watch
@@ -191,6 +223,7 @@ impl Host {
              add rule inet watch out meta l4proto {{ tcp, udp }} th dport {port} accept
              add rule inet watch out icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, \
                  nd-router-solicit, mld-listener-report, mld2-listener-report }} accept
+             add rule inet watch out icmp type destination-unreachable accept
              add rule inet watch out counter name stray"
         );
         run(self.command("nft").arg(rules));

@@ -106,6 +106,12 @@ impl Process {
         self.child.try_wait().expect("the child's state").is_none()
     }
 
+    /// Descriptors that are open.
+    pub(crate) fn open_files(&self) -> usize {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        entries.expect("the process's descriptors").count()
+    }
+
     /// A field of `/proc/PID/status`.
     pub(crate) fn status_field(&self, field: &str) -> String {
         let text =

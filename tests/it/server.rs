@@ -110,7 +110,7 @@ impl Server {
         let config = server_config(net, &options, &authority, &identity, &static_key);
         let path = net.write("server.conf", &config);
         let mut command = net.server.command("openvpn");
-        command.arg("--config").arg(path);
+        command.arg("--config").arg(path).current_dir(net.dir());
         if options.derivation == Derivation::Prf {
             command.env("LD_PRELOAD", without_exporter(net));
         }
@@ -123,6 +123,17 @@ impl Server {
             static_key,
             options,
         }
+    }
+
+    /// Starts the server of the same configuration again, after the last one has ended.
+    pub(crate) fn start_again(&mut self, net: &Net) {
+        let mut command = net.server.command("openvpn");
+        command
+            .arg("--config")
+            .arg(net.dir().join("server.conf"))
+            .current_dir(net.dir());
+        self.process = Process::start(net.dir(), "openvpn-server", &mut command);
+        self.process.wait_for("Initialization Sequence Completed", SOON);
     }
 
     /// Where the server listens.

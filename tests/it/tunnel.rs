@@ -25,13 +25,16 @@ pub(crate) struct Tunnel {
     pub(crate) process: Process,
 }
 
-/// A whole lab with a connected client.
+/// A whole lab with a connected client. From the client's start to the end nothing may leave its outer link but the
+/// tunnel: that is looked at when the lab goes.
 #[derive(Debug)]
 pub(crate) struct Lab {
     // Dropped in this order: programs first, hosts last.
     pub(crate) tunnel: Tunnel,
     pub(crate) server: Server,
     pub(crate) net: Net,
+    /// The test sends something outside on purpose.
+    pub(crate) goes_beside: bool,
 }
 
 impl Tunnel {
@@ -71,8 +74,14 @@ impl Lab {
         let net = Net::new(test);
         Inner::start(&net.inner);
         let server = Server::start(&net, options);
+        net.client.watch_outer_link(server.address().port());
         let tunnel = Tunnel::connect(&net, Confinement::Unprivileged, &server.profile(extra));
-        Self { tunnel, server, net }
+        Self {
+            tunnel,
+            server,
+            net,
+            goes_beside: false,
+        }
     }
 
     /// Through the client's SOCKS5 side.
@@ -87,6 +96,14 @@ impl Lab {
         Via::Http(LISTENER)
             .connect(&self.net.client, target, port)
             .expect("a connection through HTTP CONNECT")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !self.goes_beside && !std::thread::panicking() {
+            assert_eq!(self.net.client.stray_packets(), 0, "packets beside the tunnel");
+        }
     }
 }
 

@@ -1,0 +1,3 @@
+//! A name server's answer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tunless_proxy::testing::dns_request(data));
