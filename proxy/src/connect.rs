@@ -200,6 +200,15 @@ pub trait Datagrams: Send + Sync + 'static {
     /// Resolves a name inside the tunnel, then sends. A datagram may be lost on the way without an error.
     fn send_to(&self, payload: Vec<u8>, to: Target) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
+    /// Sends to an address that [`Datagrams::resolve`] gave for a name: what holds for the name holds for it.
+    fn send_resolved(
+        &self,
+        payload: Vec<u8>,
+        to: SocketAddr,
+    ) -> impl Future<Output = Result<(), ConnectError>> + Send {
+        self.send_to(payload, Target::Address(to))
+    }
+
     /// Waits for the next datagram and its source; `None` once the tunnel has ended. Dropping the future loses none.
     fn recv_from(&self) -> impl Future<Output = Option<(Vec<u8>, SocketAddr)>> + Send;
 

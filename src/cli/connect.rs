@@ -357,6 +357,14 @@ impl Session {
         Ok(end.context("cannot wait for the tunnel")?)
     }
 
+    /// Waits for the tunnel's end.
+    pub(super) async fn ended(&mut self) {
+        while !matches!(
+            self.events.recv().await,
+            Ok(Event::Ended(_)) | Err(RecvError::Closed)
+        ) {}
+    }
+
     /// Waits for the first connection.
     pub(super) async fn connected(&mut self) -> Result<Arc<Up>, Failure> {
         loop {

@@ -262,19 +262,52 @@ pub struct RouteDatagrams<T: TunnelConnector> {
 }
 
 impl<T: TunnelConnector> RouteDatagrams<T> {
-    /// What the rules say of a target, or said of the name that it was resolved from.
+    /// What the rules say of a target. An address that a name was found at inside the tunnel stays there.
     fn decide(&self, to: &Target) -> Decision {
         let decision = self.router.rules.decide(to);
-        let named = match to {
-            Target::Address(address) => self.names().get(&address.ip()).copied(),
-            Target::Name(..) => None,
-        };
-        match named {
-            // A name's rule may keep an address in the tunnel, never take one out of it against the address's own rule:
-            // the host's resolver, which says what a `direct` name is, may be anybody's.
+        match self.named(to) {
             Some(named) if decision.action == Action::Direct && named.action == Action::Tunnel => named,
+            Some(_) | None => decision,
+        }
+    }
+
+    /// The same for what is sent to a name that was resolved before: its rule holds, unless the address's own says
+    /// otherwise. Whoever answers the host's resolver must not take more than that out of the tunnel.
+    fn decide_resolved(&self, to: &Target) -> Decision {
+        let decision = self.decide(to);
+        match self.named(to) {
             Some(named) if named.action == Action::Direct && !decision.is_specific => named,
             Some(_) | None => decision,
+        }
+    }
+
+    fn named(&self, to: &Target) -> Option<Decision> {
+        match to {
+            Target::Address(address) => self.names().get(&address.ip()).copied(),
+            Target::Name(..) => None,
+        }
+    }
+
+    async fn send_by(&self, decision: Decision, payload: Vec<u8>, to: Target) -> Result<(), ConnectError> {
+        let router = &self.router;
+        match (decision.action, &self.direct) {
+            (Action::Refuse, _) => Err(ConnectError::NotAllowed),
+            (Action::Direct, Some(own)) => {
+                let (addresses, port) = router.direct_addresses(&own.direct, to, decision).await?;
+                let address = addresses.first().ok_or(ConnectError::NameNotFound)?;
+                own.send_to(&payload, SocketAddr::new(*address, port)).await
+            }
+            (Action::Tunnel | Action::Direct, _) => {
+                let to = match to {
+                    Target::Name(name, port) if router.rules.may_refuse_addresses(decision) => {
+                        let allowed = router.allowed(router.tunnel.resolve(&name).await?, decision)?;
+                        let address = allowed.first().ok_or(ConnectError::NameNotFound)?;
+                        Target::Address(SocketAddr::new(*address, port))
+                    }
+                    to @ (Target::Address(_) | Target::Name(..)) => to,
+                };
+                proxy::Datagrams::send_to(&self.tunnel, payload, to).await
+            }
         }
     }
 
@@ -302,27 +335,12 @@ impl<T: TunnelConnector> RouteDatagrams<T> {
 
 impl<T: TunnelConnector> proxy::Datagrams for RouteDatagrams<T> {
     async fn send_to(&self, payload: Vec<u8>, to: Target) -> Result<(), ConnectError> {
-        let router = &self.router;
-        let decision = self.decide(&to);
-        match (decision.action, &self.direct) {
-            (Action::Refuse, _) => Err(ConnectError::NotAllowed),
-            (Action::Direct, Some(own)) => {
-                let (addresses, port) = router.direct_addresses(&own.direct, to, decision).await?;
-                let address = addresses.first().ok_or(ConnectError::NameNotFound)?;
-                own.send_to(&payload, SocketAddr::new(*address, port)).await
-            }
-            (Action::Tunnel | Action::Direct, _) => {
-                let to = match to {
-                    Target::Name(name, port) if router.rules.may_refuse_addresses(decision) => {
-                        let allowed = router.allowed(router.tunnel.resolve(&name).await?, decision)?;
-                        let address = allowed.first().ok_or(ConnectError::NameNotFound)?;
-                        Target::Address(SocketAddr::new(*address, port))
-                    }
-                    to @ (Target::Address(_) | Target::Name(..)) => to,
-                };
-                self.tunnel.send_to(payload, to).await
-            }
-        }
+        self.send_by(self.decide(&to), payload, to).await
+    }
+
+    async fn send_resolved(&self, payload: Vec<u8>, to: SocketAddr) -> Result<(), ConnectError> {
+        let to = Target::Address(to);
+        self.send_by(self.decide_resolved(&to), payload, to).await
     }
 
     async fn resolve(&self, name: &proxy::HostName) -> Result<IpAddr, ConnectError> {

@@ -172,7 +172,7 @@ impl<D: Datagrams> Association<'_, D> {
             let ready = tokio::select! {
                 found = names.found() => {
                     for (payload, to) in found.sendable {
-                        self.count(self.send(payload, to).await);
+                        self.count(self.send(payload, to, true).await);
                     }
                     self.stats.datagrams_dropped.add(found.lost);
                     continue;
@@ -216,18 +216,24 @@ impl<D: Datagrams> Association<'_, D> {
             return false;
         }
         match destination {
-            header::Destination::Address(to) => self.send(payload.to_vec(), to).await,
+            header::Destination::Address(to) => self.send(payload.to_vec(), to, false).await,
             header::Destination::Name(name, port) => match names.ask(name, port, payload) {
-                Asked::Known(to) => self.send(payload.to_vec(), to).await,
+                Asked::Known(to) => self.send(payload.to_vec(), to, true).await,
                 Asked::Waits => true,
                 Asked::Refused => false,
             },
         }
     }
 
-    async fn send(&self, payload: Vec<u8>, to: SocketAddr) -> bool {
+    /// Into the tunnel; `is_resolved` where a name stood in the datagram.
+    async fn send(&self, payload: Vec<u8>, to: SocketAddr, is_resolved: bool) -> bool {
         let bytes = payload.len();
-        match self.port.send_to(payload, Target::Address(to)).await {
+        let sent = if is_resolved {
+            self.port.send_resolved(payload, to).await
+        } else {
+            self.port.send_to(payload, Target::Address(to)).await
+        };
+        match sent {
             Ok(()) => {
                 add(&self.carried.up, bytes);
                 self.activity.note();

@@ -277,7 +277,7 @@ impl<C: Connector> Forward<C> {
                 payload = waiting.recv() => {
                     let Some(payload) = payload else { break };
                     count(&carried.up, payload.len());
-                    if let Err(error) = port.send_to(payload, Target::Address(target)).await {
+                    if let Err(error) = port.send_resolved(payload, target).await {
                         trace!(%error, "datagram dropped");
                     }
                 }

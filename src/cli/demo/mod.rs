@@ -120,8 +120,10 @@ async fn with_client(
     };
     let outcome = match outcome {
         Ok(Status::Done) if !args.once => {
-            let signal = signals.recv().await;
-            tracing::info!(signal, "leaving");
+            tokio::select! {
+                signal = signals.recv() => tracing::info!(signal, "leaving"),
+                () = session.ended() => {}
+            }
             Ok(Status::Done)
         }
         other => other,

@@ -124,6 +124,26 @@ async fn the_rule_for_a_name_holds_for_datagrams_to_its_address() {
 }
 
 #[tokio::test]
+async fn a_name_that_goes_directly_takes_nothing_else_with_it() {
+    let (router, _) = router("localhost=direct");
+    let port = router.datagrams().await.unwrap();
+    let Target::Name(name, _) = target("localhost", 53) else {
+        panic!("an address")
+    };
+    let found = Target::Address(SocketAddr::new(port.resolve(&name).await.unwrap(), 53));
+    assert_eq!(
+        port.decide_resolved(&found).action,
+        Action::Direct,
+        "sent to the name"
+    );
+    assert_eq!(
+        port.decide(&found).action,
+        Action::Tunnel,
+        "sent to the address itself"
+    );
+}
+
+#[tokio::test]
 async fn without_a_direct_rule_there_is_nothing_that_could_dial() {
     let (router, noted) = router("10.0.0.0/8=refuse a.test=tunnel");
     assert!(router.direct.is_none());
