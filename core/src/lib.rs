@@ -7,7 +7,7 @@
 //! parsed, [`reliable`] orders them, [`tls`] turns them into a byte stream, [`keys`] derives data keys from
 //! it, [`data`] opens and seals packets with them, and [`session`] runs all of it for one peer. [`client`] and
 //! [`server`] decide what the two roles do with a session; [`config`] reads what a person wrote.
-//! [`tunnel`] is the seam a driver uses for either role.
+//! [`tunnel`] is the seam a driver uses for either role; [`upstream`] is what is said to a proxy on the way.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing)]
@@ -25,5 +25,6 @@ pub mod session;
 pub mod testing;
 pub mod tls;
 pub mod tunnel;
+pub mod upstream;
 pub mod wire;
 pub mod wrap;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tunless_core::testing::{fuzz_config, fuzz_tls, fuzz_wire};
+use tunless_core::testing::{fuzz_config, fuzz_tls, fuzz_upstream, fuzz_wire};
 use tunless_netstack::testing as netstack;
 use tunless_proxy::testing as proxy;
 
@@ -12,7 +12,7 @@ use tunless_proxy::testing as proxy;
 type Target = (&'static str, fn(&[u8]));
 
 /// Targets by name, with their bodies.
-const TARGETS: [Target; 22] = [
+const TARGETS: [Target; 24] = [
     ("profile", fuzz_config::profile),
     ("server_config", fuzz_config::server_config),
     ("pushed", fuzz_config::pushed),
@@ -24,6 +24,8 @@ const TARGETS: [Target; 22] = [
     ("stream", fuzz_wire::stream),
     ("messages", fuzz_wire::messages),
     ("datagrams", fuzz_wire::datagrams),
+    ("upstream_http", fuzz_upstream::http),
+    ("upstream_socks", fuzz_upstream::socks),
     ("stack_input", netstack::stack_input),
     ("exit_input", netstack::exit_input),
     ("dns_answer", netstack::dns_answer),

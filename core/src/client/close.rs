@@ -7,6 +7,7 @@ use crate::{
     config::{AuthRetry, PushError},
     session::{PacketError, RestartFlags, SessionError, TempFlags},
     tls::TlsError,
+    upstream::UpstreamFailure,
 };
 
 /// Pause before the same credentials are tried again (`auth-retry nointeract`; reference section 9.3).
@@ -26,8 +27,10 @@ pub enum CloseReason {
     },
     /// The transport could not be set up; the text says why.
     ConnectFailed(String),
-    /// The server's name does not resolve; the text says why.
+    /// The server's name, or its proxy's, does not resolve; the text says which and why.
     Unresolved(String),
+    /// The proxy on the way gives no way to the server.
+    Upstream(UpstreamFailure),
     /// The stream ended or lost its framing.
     ConnectionReset(String),
     /// The way to the server changed or broke, and the connection cannot follow; the text says how.
@@ -202,8 +205,13 @@ impl CloseReason {
                 retry(Advance::Stay)
             }
             Self::Session(SessionError::Tls(error)) if is_final(error) => Action::Exit(ExitKind::Failed),
+            Self::Upstream(failure) if failure.error.is_about_credentials() => {
+                Action::Exit(ExitKind::AuthFailed)
+            }
+            Self::Upstream(failure) if failure.error.is_final() => Action::Exit(ExitKind::Failed),
             Self::NoAnswer { .. }
             | Self::ConnectFailed(_)
+            | Self::Upstream(_)
             | Self::Unresolved(_)
             | Self::ConnectionReset(_)
             | Self::Session(_)
@@ -220,6 +228,8 @@ impl CloseReason {
             Self::NoAnswer { .. } => "server_poll",
             Self::ConnectFailed(_) => "connection-failed",
             Self::Unresolved(_) => "resolve-failed",
+            Self::Upstream(failure) if failure.is_http => "HTTP proxy error",
+            Self::Upstream(_) => "socks-error",
             Self::ConnectionReset(_) | Self::Session(SessionError::Packet(PacketError::Wrap(_))) => {
                 "connection-reset"
             }
@@ -290,7 +300,8 @@ impl fmt::Display for CloseReason {
                 after.as_secs()
             ),
             Self::ConnectFailed(why) => write!(f, "cannot connect: {why}"),
-            Self::Unresolved(why) => write!(f, "cannot resolve the server's name: {why}"),
+            Self::Unresolved(why) => write!(f, "cannot resolve {why}"),
+            Self::Upstream(failure) => write!(f, "{failure}"),
             Self::ConnectionReset(why) => write!(f, "the connection was lost: {why}"),
             Self::PathLost(why) => write!(f, "the way to the server is lost: {why}"),
             Self::Session(SessionError::Tls(error)) => write!(f, "TLS: {error}"),

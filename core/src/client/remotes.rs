@@ -128,7 +128,8 @@ impl Remotes {
         // A handshake can be spoiled by whoever can inject packets, and one remote of several may be set up wrongly:
         // only a first attempt with nowhere else to go ends for it.
         let elsewhere = self.ever_connected || self.order.len() > 1;
-        if elsewhere && matches!(reason, CloseReason::Session(_)) && matches!(action, Action::Exit(_)) {
+        let may_differ = matches!(reason, CloseReason::Session(_) | CloseReason::Upstream(_));
+        if elsewhere && may_differ && matches!(action, Action::Exit(_)) {
             action = Action::Retry {
                 advance: Advance::Address,
                 wait: None,

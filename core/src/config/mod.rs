@@ -21,6 +21,7 @@ mod read;
 pub mod server;
 #[cfg(test)]
 mod tests;
+pub mod upstream;
 
 pub use client::{
     AuthRetry, ChallengeFormat, ClientConfig, ConnectRetry, CredentialSource, PullAction, PullFilter, Remote,
@@ -39,3 +40,6 @@ pub use pushed::{Assembled, ProtocolFlags, PushAssembler, PushError, Pushed, dec
 pub use raw::{Connection, Directive, Directives};
 pub use read::{BadValue, ReadFile};
 pub use server::{ClientCert, Rate, ServerConfig, ServerV6};
+pub use upstream::{
+    HttpHeader, HttpLogin, HttpProxy, HttpVersion, ProxyCredentials, ProxyKind, UpstreamProxy,
+};

@@ -169,7 +169,12 @@ impl<'a> Values<'a> {
         if let Some(text) = &directive.inline {
             return Some(text.expose().as_bytes().to_vec());
         }
-        let path = directive.arg(0)?;
+        self.content_at(directive, 0)
+    }
+
+    /// The content of the file that a parameter names.
+    fn content_at(&mut self, directive: &Directive, index: usize) -> Option<Vec<u8>> {
+        let path = directive.arg(index)?;
         if !self.contents.contains_key(path) {
             let read = (self.files)(path).map(SecretBytes::new);
             self.contents.insert(path.to_owned(), read);
@@ -190,6 +195,16 @@ impl<'a> Values<'a> {
     /// The content of a file or block, as text.
     pub(super) fn text(&mut self, directive: &Directive) -> Option<String> {
         let bytes = self.content(directive)?;
+        self.decoded(directive, bytes)
+    }
+
+    /// The content of the file that a parameter names, as text.
+    pub(super) fn text_at(&mut self, directive: &Directive, index: usize) -> Option<String> {
+        let bytes = self.content_at(directive, index)?;
+        self.decoded(directive, bytes)
+    }
+
+    fn decoded(&mut self, directive: &Directive, bytes: Vec<u8>) -> Option<String> {
         let text = String::from_utf8(bytes).ok();
         if text.is_none() {
             self.fail(
@@ -228,6 +243,12 @@ impl<'a> Scope<'a> {
                 .all(name)
                 .rfind(|outside| outside.line < connection.line)
         })
+    }
+
+    /// Every option of that name that counts here: those outside the block, then those in it.
+    pub(super) fn all(&self, name: &'static str) -> impl Iterator<Item = &'a Directive> + use<'a> {
+        let inside = self.connection.map(|block| named(&block.directives, name));
+        self.directives.all(name).chain(inside.into_iter().flatten())
     }
 
     /// The option that counts here, wherever it stands outside the block.

@@ -5,6 +5,7 @@
 pub mod certs;
 pub mod fuzz_config;
 pub mod fuzz_tls;
+pub mod fuzz_upstream;
 pub mod fuzz_wire;
 mod link;
 mod pair;

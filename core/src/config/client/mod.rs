@@ -1,6 +1,6 @@
 //! A client's configuration that can be run.
 
-mod remotes;
+pub(super) mod remotes;
 mod resolve;
 
 use std::{net::IpAddr, time::Duration};
@@ -11,6 +11,7 @@ use super::{
     options::{Limits, MssFix, Proto, Renegotiation, ReplayWindow, Timers, TlsOptions, WrapKey},
     raw::Directives,
     read::{ReadFile, Values},
+    upstream::UpstreamProxy,
 };
 use crate::{data::Cipher, secret::SecretString, wire::Role, wrap::Digest};
 
@@ -23,6 +24,8 @@ pub struct Remote {
     pub port: u16,
     /// Transport and family.
     pub proto: Proto,
+    /// The proxy that the way leads through; without it, nothing connects to `host` itself. Always `None` over UDP.
+    pub proxy: Option<UpstreamProxy>,
     /// How control packets are wrapped.
     pub wrap: WrapKey,
     /// Time for connecting, up to the server's first valid packet (`connect-timeout`).

@@ -11,6 +11,7 @@ use crate::{
         options::Transport,
         raw::{Directive, named},
         read::{BadValue, Scope, Values, number, whole_seconds},
+        upstream,
     },
     wrap::Digest,
 };
@@ -64,7 +65,8 @@ pub(super) fn remotes(values: &mut Values<'_>, digest: Digest) -> Vec<Remote> {
     let written = written.into_iter().take(MAX_REMOTES);
     let found = written
         .filter_map(|(scope, directive)| remote(values, scope, directive, digest))
-        .collect();
+        .collect::<Vec<_>>();
+    upstream::refuse_idle(values, &found);
     forced(values, found)
 }
 
@@ -129,8 +131,10 @@ fn remote(
     let tun_mtu_max = values.value("tun-mtu-max", "an MTU, 100 to 65535", number(100, u16::MAX));
     let notify = common::exit_notify(values, scope.last("explicit-exit-notify"));
     let (local, local_port) = binding(values, scope);
+    let proxy = upstream::read(values, scope, proto.transport);
     Some(Remote {
         wrap: credentials::wrap(values, scope, digest)?,
+        proxy,
         host: host?,
         port: port.unwrap_or(1194),
         proto,
@@ -148,7 +152,7 @@ fn remote(
 }
 
 /// Reads a host name or an address; what cannot be either is refused before it reaches a resolver.
-fn host(text: &str) -> Option<String> {
+pub(in crate::config) fn host(text: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c) || !c.is_ascii();
     let bare = text
         .strip_prefix('[')

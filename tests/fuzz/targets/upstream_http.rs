@@ -1,0 +1,3 @@
+//! What HTTP proxies answer on the way to the server.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tunless_core::testing::fuzz_upstream::http(data));
