@@ -91,11 +91,13 @@ fn client_summary(config: &ClientConfig) -> String {
         .remotes
         .iter()
         .map(|remote| {
+            let through = remote.proxy.as_ref().map(|proxy| format!(" through the {proxy}"));
             format!(
-                "{}:{} ({})",
+                "{}:{} ({}){}",
                 remote.host,
                 remote.port,
-                carrier(remote.proto.transport)
+                carrier(remote.proto.transport),
+                through.unwrap_or_default()
             )
         })
         .collect();

@@ -470,6 +470,7 @@ fn show_question(kind: &QuestionKind, output: Output) {
             output.notice("challenge", "", json!({ "text": text, "echo": echo }));
         }
         QuestionKind::Credentials { .. }
+        | QuestionKind::ProxyCredentials { .. }
         | QuestionKind::Passphrase { .. }
         | QuestionKind::Challenge { .. } => {}
     }
@@ -504,12 +505,19 @@ fn show_up(up: &Up, listening: Option<&Place>, pages: Option<&Pages>, before: u3
     };
     let inner = list(up.inner.iter().map(ToString::to_string).collect());
     let dns = list(up.dns.iter().map(plain_resolver).collect());
+    let through = up.through.as_ref().map(|proxy| format!(" through the {proxy}"));
     let text = format!(
-        "connected to {}{again} ({}/{}, {}, {})\ninner address {inner} on {}; DNS {dns}",
-        up.host, up.address, up.carrier, up.tls, up.cipher, up.device
+        "connected to {}{again}{} ({}/{}, {}, {})\ninner address {inner} on {}; DNS {dns}",
+        up.host,
+        through.unwrap_or_default(),
+        up.address,
+        up.carrier,
+        up.tls,
+        up.cipher,
+        up.device
     );
     let fields = json!({
-        "host": up.host, "address": up.address.to_string(), "carrier": up.carrier, "tls": up.tls,
+        "host": up.host, "through": up.through, "address": up.address.to_string(), "carrier": up.carrier, "tls": up.tls,
         "cipher": up.cipher, "device": up.device, "inner": up.inner.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "dns": up.dns.iter().map(ToString::to_string).collect::<Vec<_>>(), "proxy": listening.map(ToString::to_string),
         "mtu": up.mtu_bytes, "again": before > 0, "pac": pages.map(|pages| &pages.pac),

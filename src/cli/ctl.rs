@@ -235,6 +235,10 @@ fn kind_of(question: &Value) -> anyhow::Result<QuestionKind> {
             username: text("username"),
             refused: text("message"),
         },
+        "proxy-credentials" => QuestionKind::ProxyCredentials {
+            proxy: text("proxy").unwrap_or_default(),
+            refused: question["refused"].as_bool().unwrap_or_default(),
+        },
         "passphrase" => QuestionKind::Passphrase {
             is_wrong: question["wrong"].as_bool().unwrap_or_default(),
         },
@@ -293,7 +297,9 @@ fn read_answer(id: u64, kind: &QuestionKind, from: &mut impl io::BufRead) -> Res
             username: Some(known),
             ..
         } => Some(known.clone()),
-        QuestionKind::Credentials { username: None, .. } => Some(line()?.to_string()),
+        QuestionKind::Credentials { username: None, .. } | QuestionKind::ProxyCredentials { .. } => {
+            Some(line()?.to_string())
+        }
         QuestionKind::Passphrase { .. } | QuestionKind::Challenge { .. } | QuestionKind::OpenUrl { .. } => {
             None
         }

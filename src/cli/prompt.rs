@@ -50,7 +50,10 @@ impl Prompter {
         if matches!(question.kind, QuestionKind::OpenUrl { .. }) {
             return;
         }
-        let (password, terminal) = (self.password.take(), self.terminal.clone());
+        // It is for the server, and for nobody else.
+        let is_the_server_s = matches!(question.kind, QuestionKind::Credentials { .. });
+        let password = self.password.take_if(|_| is_the_server_s);
+        let terminal = self.terminal.clone();
         let (shown, turn) = (Arc::clone(&self.shown), Arc::clone(&self.turn));
         let ask = move || {
             let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,6 +116,23 @@ pub(super) fn prompt(
                 Some(password) => password,
                 None => hidden(&format!("Password of {}: ", printable(&username)), terminal)?,
             };
+            Some(Answer::Credentials { username, password })
+        }
+        QuestionKind::ProxyCredentials { proxy, refused } => {
+            let proxy = printable(proxy);
+            if *refused {
+                show(&format!(
+                    "the proxy {proxy} refused the user name and the password\n"
+                ))?;
+            }
+            let username = visible(&format!("User name at the proxy {proxy}: "))?;
+            if username.is_empty() {
+                return None;
+            }
+            let password = hidden(
+                &format!("Password of {} at the proxy: ", printable(&username)),
+                terminal,
+            )?;
             Some(Answer::Credentials { username, password })
         }
         QuestionKind::Passphrase { is_wrong } => {

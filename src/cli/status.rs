@@ -67,7 +67,11 @@ fn block(status: &Value) -> String {
             text(server, "address"),
             text(server, "carrier"),
         );
-        row("server", format!("{host} ({address}/{carrier})"));
+        let through = server["through"]
+            .as_str()
+            .map(|proxy| format!(" through the {proxy}"));
+        let through = through.unwrap_or_default();
+        row("server", format!("{host}{through} ({address}/{carrier})"));
         row("inner address", list(server, "inner"));
         row("DNS", list(server, "dns"));
         row(

@@ -61,7 +61,7 @@ pub(super) fn status(subject: &Subject) -> Value {
 /// What a connection consists of.
 fn server(up: &Up) -> Value {
     json!({
-        "host": up.host, "address": up.address.to_string(), "carrier": up.carrier, "tls": up.tls,
+        "host": up.host, "through": up.through, "address": up.address.to_string(), "carrier": up.carrier, "tls": up.tls,
         "cipher": up.cipher, "inner": texts(&up.inner), "dns": texts(&up.dns), "mtu": up.mtu_bytes,
         "connected_seconds": Instant::now().saturating_duration_since(up.since).as_secs(),
     })
@@ -137,6 +137,9 @@ fn question(now: Instant, question: &Question) -> Value {
     let mut fields = object(match &question.kind {
         QuestionKind::Credentials { username, refused } => {
             json!({ "kind": "credentials", "username": username, "message": refused })
+        }
+        QuestionKind::ProxyCredentials { proxy, refused } => {
+            json!({ "kind": "proxy-credentials", "proxy": proxy, "refused": refused })
         }
         QuestionKind::Passphrase { is_wrong } => json!({ "kind": "passphrase", "wrong": is_wrong }),
         QuestionKind::Challenge { origin, text, echo } => json!({

@@ -366,6 +366,10 @@ fn answer_to(kind: &QuestionKind, username: Option<String>, secret: SecretString
                 password: secret,
             })
         }
+        QuestionKind::ProxyCredentials { .. } => Ok(Answer::Credentials {
+            username: username.ok_or_else(|| wrong("answer: the user name is asked for, too"))?,
+            password: secret,
+        }),
         QuestionKind::Passphrase { .. } => Ok(Answer::Passphrase(secret)),
         QuestionKind::Challenge { .. } => Ok(Answer::Response(secret)),
         QuestionKind::OpenUrl { .. } => Err(wrong("answer: the page has to be opened in a browser")),

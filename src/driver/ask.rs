@@ -9,7 +9,7 @@ use std::{
 
 use tunless_core::{
     client::{Attempt, Credentials, ExitKind, PendingRequest, SetupError},
-    config::CredentialSource,
+    config::{CredentialSource, ProxyCredentials},
     secret::SecretString,
     tls::TlsError,
 };
@@ -112,13 +112,18 @@ impl Driver {
         };
         let asked = self.stop_asking(now).map(|question| question.kind);
         match (answer, asking) {
-            (None, _) => self.exit(ExitKind::AuthFailed, refused(asked.as_ref()).into()),
+            (None, _) => self.exit(ExitKind::AuthFailed, refused(asked.as_ref())),
             (Some(Answer::Credentials { username, password }), Some(attempt)) => {
-                self.login.on_credentials(Credentials {
-                    username,
-                    password,
-                    is_token: false,
-                });
+                if let Some(QuestionKind::ProxyCredentials { proxy, .. }) = &asked {
+                    let typed = ProxyCredentials { username, password };
+                    self.proxies.on_typed(proxy, typed);
+                } else {
+                    self.login.on_credentials(Credentials {
+                        username,
+                        password,
+                        is_token: false,
+                    });
+                }
                 self.attempt(now, attempt);
             }
             (Some(Answer::Passphrase(passphrase)), Some(attempt)) => self.unlock(now, attempt, passphrase),
@@ -174,8 +179,23 @@ impl Driver {
 }
 
 /// What to say when nobody answers what had to be answered.
-fn refused(asked: Option<&QuestionKind>) -> &'static str {
-    match asked {
+fn refused(asked: Option<&QuestionKind>) -> String {
+    let text = match asked {
+        Some(QuestionKind::ProxyCredentials { proxy, refused: true }) => {
+            return format!(
+                "the proxy {proxy} refused the user name and the password; correct those that `http-proxy`, \
+                 `http-proxy-user-pass` or `socks-proxy` gives"
+            );
+        }
+        Some(QuestionKind::ProxyCredentials {
+            proxy,
+            refused: false,
+        }) => {
+            return format!(
+                "the proxy {proxy} wants a user name and a password; name a file with both as the third parameter of \
+                 `http-proxy` or `socks-proxy`"
+            );
+        }
         Some(QuestionKind::Passphrase { .. }) => {
             "the private key is encrypted and its passphrase was not given; name a file with it by `--key-passphrase`, \
              or set TUNLESS_KEY_PASSPHRASE"
@@ -184,5 +204,6 @@ fn refused(asked: Option<&QuestionKind>) -> &'static str {
         Some(QuestionKind::Credentials { .. } | QuestionKind::OpenUrl { .. }) | None => {
             "no user name and password were given"
         }
-    }
+    };
+    text.to_owned()
 }

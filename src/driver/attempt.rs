@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,7 @@ use super::{
     resolve,
     rng::SystemRng,
 };
-use crate::transport::{TcpTransport, Transport, TransportError, UdpTransport, unspecified};
+use crate::transport::{TcpTransport, Transport, TransportError, UdpTransport, Upstream, unspecified};
 
 /// Longest wait for the host's resolver.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(15);
@@ -64,12 +65,14 @@ pub(super) enum Phase {
         /// When it is given up.
         deadline: Instant,
     },
-    /// A TCP connection is being opened.
+    /// A TCP connection is being opened, and the way through a proxy where there is one.
     Opening {
         /// The remote.
         index: usize,
         /// The socket.
         tcp: Box<TcpTransport>,
+        /// What is said to the proxy, if the socket leads to one.
+        upstream: Option<Box<Upstream>>,
         /// When it is given up.
         deadline: Instant,
         /// The socket has news.
@@ -168,17 +171,7 @@ impl Driver {
                 );
                 self.on_unresolved(now, index, &why);
             }
-            Phase::Opening {
-                tcp, ready, deadline, ..
-            } => {
-                let late = *deadline <= now;
-                match std::mem::take(ready).then(|| tcp.connected()) {
-                    Some(Ok(true)) => self.on_opened(now),
-                    Some(Err(error)) => self.on_not_opened(now, &chain(&error)),
-                    Some(Ok(false)) | None if late => self.on_not_opened(now, "no answer in time"),
-                    Some(Ok(false)) | None => {}
-                }
-            }
+            Phase::Opening { .. } => self.step_opening(now),
             Phase::Asking { .. } => self.check_question(now),
             Phase::Idle
             | Phase::Paused { .. }
@@ -207,7 +200,7 @@ impl Driver {
         let Ok(remote) = self.setup.remote(index) else {
             return;
         };
-        let (host, port, family) = (self.host_name(remote), remote.port, remote.proto.family);
+        let (host, port, family) = self.first_stop(remote);
         match resolve::literal(&host, port, family) {
             Some(Ok(address)) => {
                 self.remotes.resolved([address]);
@@ -231,8 +224,8 @@ impl Driver {
         }
     }
 
-    /// The name to ask for, with a random label in front where the profile wants one.
-    fn host_name(&self, remote: &Remote) -> String {
+    /// The server's name, with a random label in front where the profile wants one.
+    pub(super) fn host_name(&self, remote: &Remote) -> String {
         if self.setup.config().remote_random_hostname
             && resolve::literal(&remote.host, 0, Family::Any).is_none()
         {
@@ -251,7 +244,7 @@ impl Driver {
         let Ok(remote) = self.setup.remote(index) else {
             return;
         };
-        let (host, port, family) = (self.host_name(remote), remote.port, remote.proto.family);
+        let (host, port, family) = self.first_stop(remote);
         // With too many questions open the one that runs has to do.
         if let Ok(question) = self.resolver.ask(&host, port, family) {
             self.phase = Phase::Resolving {
@@ -283,8 +276,14 @@ impl Driver {
 
     fn on_unresolved(&mut self, now: Instant, index: usize, why: &str) {
         let since = *self.unresolved_since.get_or_insert(now);
-        let host = self.setup.remote(index).map_or("", |remote| remote.host.as_str());
-        let reason = CloseReason::Unresolved(format!("{host}: {why}"));
+        let (whose, host) = match self.setup.remote(index) {
+            Ok(Remote {
+                proxy: Some(proxy), ..
+            }) => ("proxy", proxy.host.as_str()),
+            Ok(remote) => ("server", remote.host.as_str()),
+            Err(_) => ("server", ""),
+        };
+        let reason = CloseReason::Unresolved(format!("the {whose}'s name: {host}: {why}"));
         match self.setup.config().resolv_retry {
             ResolvRetry::For(longest) if now.saturating_duration_since(since) >= longest => {
                 self.exit(ExitKind::Failed, reason.to_string());
@@ -293,8 +292,10 @@ impl Driver {
         }
     }
 
+    /// Opens the way to `address`, which is the server's or its proxy's.
     pub(super) fn open(&mut self, now: Instant, index: usize, address: SocketAddr) {
-        let Ok(remote) = self.setup.remote(index) else {
+        let setup = Arc::clone(&self.setup);
+        let Ok(remote) = setup.remote(index) else {
             return;
         };
         let local = local_address(remote, address);
@@ -306,11 +307,16 @@ impl Driver {
             },
             Carrier::Tcp => {
                 self.set_state(State::TcpConnect, &address.to_string());
+                let upstream = match self.upstream(remote) {
+                    Ok(upstream) => upstream,
+                    Err(error) => return self.on_proxy_error(now, again(index, address), error),
+                };
                 match self.open_tcp(address, local) {
                     Ok(tcp) => {
                         self.phase = Phase::Opening {
                             index,
                             tcp,
+                            upstream,
                             deadline,
                             ready: false,
                         }
@@ -336,7 +342,7 @@ impl Driver {
         Ok(tcp)
     }
 
-    fn on_opened(&mut self, now: Instant) {
+    pub(super) fn on_opened(&mut self, now: Instant) {
         let Phase::Opening { index, mut tcp, .. } = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return;
         };
@@ -369,7 +375,7 @@ impl Driver {
         }
     }
 
-    fn on_not_opened(&mut self, now: Instant, why: &str) {
+    pub(super) fn on_not_opened(&mut self, now: Instant, why: &str) {
         self.phase = Phase::Idle;
         self.failed(now, &CloseReason::ConnectFailed(why.to_owned()));
     }
@@ -390,7 +396,7 @@ impl Driver {
         self.failed(now, reason);
     }
 
-    fn failed(&mut self, now: Instant, reason: &CloseReason) {
+    pub(super) fn failed(&mut self, now: Instant, reason: &CloseReason) {
         self.phase = Phase::Idle;
         let action = self.remotes.on_closed(reason);
         match action {
@@ -422,10 +428,24 @@ impl Driver {
             Carrier::Udp => "udp",
             Carrier::Tcp => "tcp",
         };
+        let named = format!("{}:{} ({carrier})", remote.host, remote.port);
+        if let Some(proxy) = &remote.proxy {
+            return format!("{named} through the {proxy}");
+        }
         match attempt.address {
             Some(address) => format!("{address} ({carrier})"),
-            None => format!("{}:{} ({carrier})", remote.host, remote.port),
+            None => named,
         }
+    }
+}
+
+/// The attempt at `address` once more, at once.
+pub(super) fn again(index: usize, address: SocketAddr) -> Attempt {
+    Attempt {
+        index,
+        wait: Duration::ZERO,
+        demanded: Duration::ZERO,
+        address: Some(address),
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     resolve::HostResolver,
     shutdown,
     sleep::SleepWatch,
+    upstream::ProxyLogins,
     watch::LinkWatch,
 };
 use crate::transport::Counters;
@@ -105,6 +106,7 @@ pub fn start(options: Options, subscribe: impl FnOnce(&Handle)) -> Result<Runnin
         name,
         dns: options.dns,
         login: Login::new(options.credentials),
+        proxies: ProxyLogins::default(),
         token: None,
         phase: Phase::Idle,
         leaving: Leaving::No,
@@ -164,6 +166,7 @@ pub(super) struct Driver {
     pub(super) name: Arc<NameLock>,
     pub(super) dns: Vec<SocketAddr>,
     pub(super) login: Login,
+    pub(super) proxies: ProxyLogins,
     pub(super) token: Option<Credentials>,
     pub(super) phase: Phase,
     pub(super) leaving: Leaving,
@@ -390,6 +393,7 @@ impl Driver {
         let up = Up {
             host: remote.host.clone(),
             address: link.client.address(),
+            through: remote.proxy.as_ref().map(ToString::to_string),
             carrier: match remote.proto.transport {
                 Carrier::Udp => "udp",
                 Carrier::Tcp => "tcp",
@@ -420,6 +424,7 @@ impl Driver {
         self.remotes.on_connected();
         if self.setup.config().auth_nocache {
             self.login.forget_typed();
+            self.proxies.forget_typed();
         }
         let inner = up
             .inner

@@ -91,6 +91,13 @@ pub enum QuestionKind {
         /// What the server said to the last ones.
         refused: Option<String>,
     },
+    /// User name and password for the proxy on the way to the server.
+    ProxyCredentials {
+        /// Its host and port.
+        proxy: String,
+        /// Whether it refused others already.
+        refused: bool,
+    },
     /// What the private key is opened with.
     Passphrase {
         /// Whether one was tried already and does not fit.
@@ -200,8 +207,10 @@ pub enum Event {
 pub struct Up {
     /// The server as the profile names it.
     pub host: String,
-    /// The server's outer address.
+    /// The server's outer address, or that of the proxy on the way.
     pub address: SocketAddr,
+    /// The proxy that the way leads through: its kind, host and port.
+    pub through: Option<String>,
     /// `UDP` or `TCP`.
     pub carrier: &'static str,
     /// The device.

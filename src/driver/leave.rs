@@ -65,6 +65,7 @@ impl Driver {
         if !kept {
             self.login = Login::new(credentials);
         }
+        self.proxies.adopt();
         self.token = None;
         self.unresolved_since = None;
         self.last_reason = None;

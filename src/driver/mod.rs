@@ -2,9 +2,9 @@
 //!
 //! A turn reads, hands packets on in place, seals what the stack made into the transport's train, flushes, and
 //! only then waits. It decides nothing about the protocol. Files: `client` the loop and the life of a client's
-//! tunnel, `attempt` from remote to connection, `leave` pause, restart and end, `link` one connection, `login` user name and password, `server` the
+//! tunnel, `attempt` from remote to connection, `leave` pause, restart and end, `upstream` the way through a proxy, `link` one connection, `login` user name and password, `server` the
 //! same for a server, `departed` its clients that may come back, `handle`
-//! what everybody else sees, `connector` the proxy's way in, `resolve` the server's own name, `name` the device's,
+//! what everybody else sees, `connector` the proxy's way in, `resolve` the server's own name or its proxy's, `name` the device's,
 //! `roam` what follows when the network changes: `watch` says that it did, `route` which way leads to the server, `sleep`
 //! that the machine slept. `requests` signals of a client,
 //! `clock` and `rng` what core gets passed in, `budget` and `shutdown` limits.
@@ -29,6 +29,7 @@ mod route;
 pub mod server;
 pub mod shutdown;
 mod sleep;
+mod upstream;
 mod watch;
 
 pub use connector::{StackConnector, StackDatagrams, StackFlow};

@@ -1,4 +1,5 @@
-//! The server's own name: the only name that is ever asked of the host's resolver.
+//! The server's own name, or that of the proxy on the way to it: the only one that is ever asked of the host's
+//! resolver.
 //!
 //! The host's resolver blocks, so each question has a thread of its own that ends with the answer. The event
 //! loop never waits for it: past the deadline a late answer is thrown away.

@@ -10,7 +10,7 @@ use std::{
 use tunless_core::client::{Attempt, CloseReason};
 
 use super::{
-    attempt::{Phase, local_address},
+    attempt::{Phase, again, local_address},
     client::{Driver, Leaving},
     handle::Event,
     route,
@@ -193,13 +193,7 @@ impl Driver {
         if let Some((index, address)) = target {
             // What was asked belongs to what has just been given up, and so does an answer that is good for one attempt.
             let _void = self.stop_asking(now);
-            let attempt = Attempt {
-                index,
-                address: Some(address),
-                wait: Duration::ZERO,
-                demanded: Duration::ZERO,
-            };
-            self.attempt(now, attempt);
+            self.attempt(now, again(index, address));
         }
     }
 }

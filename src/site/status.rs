@@ -102,7 +102,7 @@ fn session(up: &Up, state: State, memory: &Memory, now: Instant) -> Value {
     let texts = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>();
     json!({
         "is_current": state == State::Connected,
-        "host": up.host, "address": up.address.to_string(), "carrier": up.carrier, "device": up.device,
+        "host": up.host, "through": up.through, "address": up.address.to_string(), "carrier": up.carrier, "device": up.device,
         "inner": texts(&mut up.inner.iter().map(ToString::to_string)),
         "dns": texts(&mut up.dns.iter().map(ToString::to_string)),
         "domains": up.domains,

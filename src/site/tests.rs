@@ -95,6 +95,7 @@ fn up() -> Up {
     Up {
         host: "vpn.test".into(),
         address: "192.0.2.1:1194".parse().unwrap(),
+        through: None,
         carrier: "udp",
         device: "netstack0".into(),
         inner: vec!["10.99.0.6/24".parse().unwrap()],

@@ -75,6 +75,9 @@ impl Memory {
             QuestionKind::Credentials {
                 username: Some(_), ..
             } => "waiting for a password in the terminal".to_owned(),
+            QuestionKind::ProxyCredentials { proxy, .. } => {
+                format!("waiting for a user name and a password for the proxy {proxy} in the terminal")
+            }
             QuestionKind::Passphrase { .. } => {
                 "waiting for the private key's passphrase in the terminal".to_owned()
             }

@@ -7,6 +7,7 @@ pub mod streams;
 pub mod tcp;
 pub mod train;
 pub mod udp;
+pub mod upstream;
 
 use std::{
     io,
@@ -20,6 +21,7 @@ pub use self::{
     tcp::TcpTransport,
     train::Train,
     udp::UdpTransport,
+    upstream::{Upstream, UpstreamFault},
 };
 
 /// Why a carrier cannot go on; anything that a later packet may cure is counted instead.

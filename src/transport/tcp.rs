@@ -225,7 +225,20 @@ impl TcpTransport {
         len <= LONGEST && self.output.buf.len() - (self.output.end - self.output.start) >= PREFIX + len
     }
 
-    fn failed(&self, source: io::Error) -> TransportError {
+    /// The bare stream, for what is said before the first packet.
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Puts bytes in front of those that are still to be read, before the first packet is.
+    pub(super) fn take_back(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.input.free().get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.input.end += bytes.len();
+        }
+    }
+
+    pub(super) fn failed(&self, source: io::Error) -> TransportError {
         TransportError::Stream {
             peer: self.peer,
             source,

@@ -2,7 +2,7 @@
 //!
 //! The lab: [`netns`] makes the hosts, [`process`] runs programs on them, [`runner`] takes their privileges,
 //! [`pki`] and [`server`] set up Debian's OpenVPN, [`inner`] and [`names`] are what lies behind it, [`fetch`]
-//! gets it, [`tunnel`] starts the program. [`stock`] proves the lab with OpenVPN on both sides; the other files
+//! gets it, [`tunnel`] starts the program. [`upstream`] puts a proxy in between. [`stock`] proves the lab with OpenVPN on both sides; the other files
 //! test the program: [`interop`], [`bulk`] and [`endurance`] as a client, [`serve`] as a server, [`confined`] in a
 //! container's confines, [`errors`] where things go wrong, [`remote_forward`] ports inside the tunnel, [`cli`] the command line. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
 //! container's confines, [`forwards`] and [`owners`] what it offers on its host and to whom, [`errors`] where things go wrong, [`cli`] the command line. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
@@ -53,3 +53,4 @@ mod serve;
 mod server;
 mod stock;
 mod tunnel;
+mod upstream;

@@ -14,7 +14,7 @@ use crate::server::{Login, Options, SOON, Server, USER};
 
 /// A program on a terminal.
 #[derive(Debug)]
-struct OnTerminal {
+pub(crate) struct OnTerminal {
     child: Child,
     keyboard: ChildStdin,
     screen: std::path::PathBuf,
@@ -22,7 +22,8 @@ struct OnTerminal {
 }
 
 impl OnTerminal {
-    fn start(net: &Net, command: &Command) -> Self {
+    /// Starts `command` on a terminal of its own.
+    pub(crate) fn start(net: &Net, command: &Command) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let line = words
             .map(|word| format!("'{}'", word.to_string_lossy()))
@@ -32,6 +33,11 @@ impl OnTerminal {
         let file = File::create(&screen).expect("a file for the screen");
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
             .stdin(Stdio::piped())
             .stdout(file)
             .spawn()
@@ -45,12 +51,13 @@ impl OnTerminal {
         }
     }
 
-    fn text(&self) -> String {
+    /// Everything on the screen so far.
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.screen).expect("the screen")).into_owned()
     }
 
     /// Waits until `text` is on the screen, below what was waited for before.
-    fn wait_for(&mut self, text: &str) {
+    pub(crate) fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + SOON;
         loop {
             let screen = self.text();
@@ -68,7 +75,7 @@ impl OnTerminal {
     }
 
     /// Types a line.
-    fn answer(&mut self, line: &str) {
+    pub(crate) fn answer(&mut self, line: &str) {
         self.keyboard
             .write_all(format!("{line}\n").as_bytes())
             .expect("a line typed");

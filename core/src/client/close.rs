@@ -142,7 +142,7 @@ pub enum ExitKind {
     Done,
     /// With an error.
     Failed,
-    /// The server does not accept who we are.
+    /// The server, or the proxy on the way to it, does not accept who we are.
     AuthFailed,
 }
 

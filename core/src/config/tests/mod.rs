@@ -16,6 +16,7 @@ use crate::{
 mod profiles;
 mod pushes;
 mod servers;
+mod upstream;
 
 /// Stands for a PEM file: what is in it is for TLS to judge.
 const CERT: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
