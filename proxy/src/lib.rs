@@ -52,7 +52,7 @@ pub use connect::{
 pub use connections::{Connection, ConnectionKind, Connections, Tracked};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use listener::Listener;
-pub use owner::Users;
+pub use owner::{UserList, Users};
 pub use serve::{Drained, Limits, Settings, serve};
 pub use site::{Site, SiteRequest, SiteResponse};
 pub use stats::{Stats, StatsSnapshot};

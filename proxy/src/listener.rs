@@ -46,10 +46,10 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// Tells whether this one may use the listener.
-    pub(crate) async fn is_allowed(self, users: Users) -> bool {
+    pub(crate) async fn is_allowed(self, users: &Users) -> bool {
         match self {
             Self::Address { client, ours } => owner::is_allowed(users, Transport::Tcp, client, ours).await,
-            Self::User { uid } => users == Users::Everybody || uid.is_some_and(|uid| users.contain(uid)),
+            Self::User { uid } => users.is_everybody() || uid.is_some_and(|uid| users.contain(uid)),
         }
     }
 }

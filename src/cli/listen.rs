@@ -16,15 +16,10 @@ use crate::{
     front::{
         Plan,
         forward::{LocalForward, OpenForward},
-        listen::{Access, Open, Place},
+        listen::{Access, DEFAULT_PORT, Open, Place},
         remote,
     },
 };
-
-/// Default port, the one registered for SOCKS.
-const DEFAULT_PORT: u16 = 1080;
-/// Ports that are tried from there.
-const PORTS: u16 = 100;
 
 /// What is to be offered.
 #[derive(Debug, Default)]
@@ -82,6 +77,7 @@ impl Wanted {
         Access {
             other_users: self.other_users,
             password: self.credentials.is_some(),
+            listed: None,
         }
     }
 
@@ -89,10 +85,14 @@ impl Wanted {
     pub(super) async fn open(self) -> Result<Plan, Failure> {
         let mut proxies = Vec::new();
         for place in &self.proxies {
-            proxies.push(Open::new(place, self.access()).await.map_err(failure("-D"))?);
+            proxies.push(Open::new(place, &self.access()).await.map_err(failure("-D"))?);
         }
         if proxies.is_empty() && !self.no_default {
-            proxies.push(default_proxy(self.access()).await?);
+            proxies.push(
+                Open::default_proxy(&self.access())
+                    .await
+                    .map_err(|error| anyhow!(error))?,
+            );
         }
         // People and programs look for the first line with an address.
         proxies.sort_by_key(|open| open.place.address().is_none());
@@ -102,7 +102,7 @@ impl Wanted {
         };
         let mut forwards = Vec::new();
         for forward in &self.forwards {
-            forwards.push(OpenForward::new(forward, access).await.map_err(failure("-L"))?);
+            forwards.push(OpenForward::new(forward, &access).await.map_err(failure("-L"))?);
         }
         Ok(Plan {
             dns: self.dns.open(self.insecure).await?,
@@ -125,19 +125,6 @@ fn exposed(address: SocketAddr) -> Failure {
 
 fn failure(flag: &'static str) -> impl Fn(crate::front::listen::ListenError) -> Failure {
     move |error| anyhow!(error).context(format!("`{flag}`")).into()
-}
-
-async fn default_proxy(access: Access) -> Result<Open, Failure> {
-    for port in DEFAULT_PORT..DEFAULT_PORT + PORTS {
-        let place = Place::Net(([127, 0, 0, 1], port).into());
-        match Open::new(&place, access).await {
-            Ok(open) => return Ok(open),
-            Err(error) if error.is_taken() => {}
-            Err(error) => return Err(anyhow!(error).into()),
-        }
-    }
-    let last = DEFAULT_PORT + PORTS - 1;
-    Err(anyhow!("127.0.0.1 has no free port from {DEFAULT_PORT} to {last}; choose one with `-D PORT`").into())
 }
 
 /// Reads the proxy's own user name and password.

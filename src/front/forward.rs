@@ -57,7 +57,7 @@ impl OpenForward {
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn new(forward: &LocalForward, access: Access) -> Result<Self, ListenError> {
+    pub async fn new(forward: &LocalForward, access: &Access) -> Result<Self, ListenError> {
         let local = match forward.carries {
             Carries::Tcp => Local::Stream(Open::new(&forward.place, access).await?),
             Carries::Udp => Local::Datagrams(OpenDatagrams::new(&forward.place, access).await?),

@@ -8,6 +8,11 @@ use tunless_proxy as proxy;
 
 use super::unix::{self, SocketFile, UnixSocketError};
 
+/// Usual port of the proxy, the one registered for SOCKS.
+pub const DEFAULT_PORT: u16 = 1080;
+/// Last port that is tried from there.
+const LAST_PORT: u16 = DEFAULT_PORT + 99;
+
 /// Where a local end is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -45,18 +50,23 @@ impl Place {
 }
 
 /// Who gets in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Access {
     /// Every user of this host may.
     pub other_users: bool,
     /// Clients have to know a password, which is a check of its own.
     pub password: bool,
+    /// Who may, in place of the process's own user.
+    pub listed: Option<proxy::UserList>,
 }
 
 impl Access {
     /// Whose programs are served at `place`.
-    pub(super) fn users(self, place: &Place) -> proxy::Users {
-        let own = proxy::Users::Only(Uid::effective().as_raw());
+    pub(super) fn users(&self, place: &Place) -> proxy::Users {
+        let own = match &self.listed {
+            Some(list) => proxy::Users::Listed(list.clone()),
+            None => proxy::Users::Only(Uid::effective().as_raw()),
+        };
         let is_told_apart = match place {
             Place::Unix(_) => true,
             // Nobody can tell whose a client on another host is.
@@ -85,6 +95,9 @@ pub enum ListenError {
     /// A Unix socket.
     #[error(transparent)]
     Unix(#[from] UnixSocketError),
+    /// All ports for a proxy that nobody named are taken.
+    #[error("127.0.0.1 has no free port from {DEFAULT_PORT} to {LAST_PORT}; choose one with `-D PORT`")]
+    NoPort,
     /// What would need a Unix socket for datagrams.
     #[error("{0}: datagrams cannot be forwarded from a Unix socket; give `[ADDR:]PORT`")]
     Datagrams(PathBuf),
@@ -109,11 +122,26 @@ pub struct Open {
 }
 
 impl Open {
+    /// Opens the proxy's listener at the first free port from the usual one on.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn default_proxy(access: &Access) -> Result<Self, ListenError> {
+        for port in DEFAULT_PORT..=LAST_PORT {
+            let place = Place::Net(([127, 0, 0, 1], port).into());
+            match Self::new(&place, access).await {
+                Err(error) if error.is_taken() => {}
+                opened => return opened,
+            }
+        }
+        Err(ListenError::NoPort)
+    }
+
     /// Opens a listener. Needs a tokio runtime.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn new(place: &Place, access: Access) -> Result<Self, ListenError> {
+    pub async fn new(place: &Place, access: &Access) -> Result<Self, ListenError> {
         let users = access.users(place);
         match place {
             Place::Net(address) => {
@@ -160,7 +188,7 @@ impl OpenDatagrams {
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn new(place: &Place, access: Access) -> Result<Self, ListenError> {
+    pub async fn new(place: &Place, access: &Access) -> Result<Self, ListenError> {
         let address = match place {
             Place::Net(address) => *address,
             Place::Unix(path) => return Err(ListenError::Datagrams(path.clone())),
@@ -181,18 +209,22 @@ mod tests {
 
     #[test]
     fn strangers_are_kept_out_where_they_can_be_told() {
-        let own = proxy::Users::Only(Uid::effective().as_raw());
-        let everybody = proxy::Users::Everybody;
+        let (own, everybody) = (Some(Uid::effective().as_raw()), None);
         let users = |place: &str, password, other_users| {
             let place = match place.parse() {
                 Ok(address) => Place::Net(address),
                 Err(_) => Place::Unix(place.into()),
             };
-            Access {
+            let access = Access {
                 other_users,
                 password,
+                listed: None,
+            };
+            match access.users(&place) {
+                proxy::Users::Only(uid) => Some(uid),
+                proxy::Users::Everybody => None,
+                proxy::Users::Listed(_) => panic!("there is no list"),
             }
-            .users(&place)
         };
         for (place, password, others, wanted) in [
             ("127.0.0.1:1080", false, false, own),

@@ -59,7 +59,7 @@ impl Client {
         if self.is_fresh() {
             return true;
         }
-        if !is_acceptable_source(self.users, source, self.ours).await {
+        if !is_acceptable_source(&self.users, source, self.ours).await {
             debug!(%source, "datagram of somebody else's port");
             return false;
         }
@@ -76,7 +76,7 @@ impl Client {
 
 /// Whether the socket at `peer`, which sends to our port `ours`, may be the client. Asked once a valid datagram has
 /// come from the right address, and about once a second while there are more.
-async fn is_acceptable_source(users: Users, peer: SocketAddr, ours: SocketAddr) -> bool {
+async fn is_acceptable_source(users: &Users, peer: SocketAddr, ours: SocketAddr) -> bool {
     // A port cannot be answered, or the answer would come back to ourselves.
     peer.port() != 0 && peer != ours && owner::is_allowed(users, Transport::Udp, peer, ours).await
 }

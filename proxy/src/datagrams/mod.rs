@@ -84,13 +84,15 @@ pub(crate) async fn serve<C: Connector, S: Local>(
         .zip(incoming.stream().own_address());
     let peer_ip = control.map_or_else(|| ours.ip(), |(peer, _)| peer.ip());
     // A password, or leave for every user, opens the control connection; its datagrams are still one user's own.
-    let users = match (settings.users, control) {
-        (Users::Everybody, Some((peer, own))) if peer.ip().to_canonical().is_loopback() => {
+    let users = match (&settings.users, control) {
+        (users @ (Users::Everybody | Users::Listed(_)), Some((peer, own)))
+            if peer.ip().to_canonical().is_loopback() =>
+        {
             owner::user_of(peer, own)
                 .await
-                .map_or(Users::Everybody, Users::Only)
+                .map_or_else(|| users.clone(), Users::Only)
         }
-        (users, _) => users,
+        (users, _) => users.clone(),
     };
     let association = Association {
         socket,

@@ -26,7 +26,7 @@ const UDP_QUERY_BYTES: usize = 4096;
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Numbers and times that bound what clients can use up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Queries at once over both sockets, 512 by default.
     pub queries: usize,
@@ -74,8 +74,8 @@ pub async fn serve<R: Resolve>(
 ) {
     let service = Service {
         resolver,
-        limits,
         queries: Arc::new(Semaphore::new(limits.queries)),
+        limits,
     };
     let datagrams = service.serve_datagrams(Arc::new(udp));
     let connections = service.serve_connections(tcp);
@@ -107,7 +107,7 @@ impl<R: Resolve> Service<R> {
                     continue;
                 }
             };
-            let users = self.limits.users;
+            let users = &self.limits.users;
             let is_wanted = may_ask(source, own)
                 && owner::is_allowed(users, Transport::Udp, source, own.unwrap_or(source)).await;
             if !is_wanted {
@@ -171,7 +171,7 @@ impl<R: Resolve> Service<R> {
     }
 
     async fn attend(&self, stream: TcpStream, peer: SocketAddr) {
-        let users = self.limits.users;
+        let users = &self.limits.users;
         let own = stream.local_addr().unwrap_or(peer);
         if !owner::is_allowed(users, Transport::Tcp, peer, own).await {
             debug!(%peer, "a connection of another user to the name service, closed");

@@ -174,7 +174,7 @@ impl<C: Connector> Forward<C> {
         let ours = self.socket.local_addr();
         if !is_known_bad
             && let Ok(ours) = ours
-            && owner::is_allowed(self.settings.users, Transport::Udp, address, ours).await
+            && owner::is_allowed(&self.settings.users, Transport::Udp, address, ours).await
         {
             if let Some(source) = table.sources.get_mut(&address) {
                 source.checked = now;

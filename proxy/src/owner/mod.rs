@@ -10,10 +10,11 @@
 mod diag;
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -27,22 +28,56 @@ const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
 static TABLE_READS: Semaphore = Semaphore::const_new(2);
 
 /// Who may use a listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Users {
     /// Whoever can connect to it.
     #[default]
     Everybody,
     /// Programs of this user, by uid, and of root.
     Only(u32),
+    /// Programs of those on a list that may change, and of root.
+    Listed(UserList),
 }
 
 impl Users {
-    /// Tells whether this user may.
-    pub(crate) fn contain(self, uid: u32) -> bool {
+    /// Tells whether nobody has to be asked for.
+    pub(crate) fn is_everybody(&self) -> bool {
         match self {
             Self::Everybody => true,
-            Self::Only(own) => uid == ROOT || (uid == own && stand_in() != Some(uid)),
+            Self::Only(_) => false,
+            Self::Listed(list) => list.read(|users| users.is_none()),
         }
+    }
+
+    /// Tells whether this user may.
+    pub(crate) fn contain(&self, uid: u32) -> bool {
+        let is_known = |known: bool| uid == ROOT || (known && stand_in() != Some(uid));
+        match self {
+            Self::Everybody => true,
+            Self::Only(own) => is_known(uid == *own),
+            Self::Listed(list) => list.read(|users| users.is_none_or(|users| is_known(users.contains(&uid)))),
+        }
+    }
+}
+
+/// Users who may use a listener, changed while it serves; clones are the same list. New ones have nobody on them.
+#[derive(Clone, Debug)]
+pub struct UserList(Arc<RwLock<Option<BTreeSet<u32>>>>);
+
+impl Default for UserList {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(Some(BTreeSet::new()))))
+    }
+}
+
+impl UserList {
+    /// Puts others on the list, by uid; `None` is everybody. What is open already goes on.
+    pub fn set(&self, users: Option<BTreeSet<u32>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = users;
+    }
+
+    fn read<T>(&self, look: impl FnOnce(Option<&BTreeSet<u32>>) -> T) -> T {
+        look(self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref())
     }
 }
 
@@ -79,12 +114,12 @@ enum LookupError {
 /// A TCP client is told by both addresses. A datagram can be sent with any of the host's addresses, and a port can be
 /// shared, so that there every socket on the client's port must be allowed.
 pub(crate) async fn is_allowed(
-    users: Users,
+    users: &Users,
     transport: Transport,
     client: SocketAddr,
     ours: SocketAddr,
 ) -> bool {
-    if users == Users::Everybody {
+    if users.is_everybody() {
         return true;
     }
     match owners(Client::new(transport, client, ours)).await {

@@ -81,10 +81,10 @@ fn both_ways_find_every_socket_on_a_datagram_clients_port() {
 async fn only_the_user_and_root_may() {
     let (client, ours, _) = pair("127.0.0.1:0");
     let (client, ours) = (client.local_addr().unwrap(), ours.local_addr().unwrap());
-    assert!(is_allowed(Users::Everybody, Transport::Tcp, client, ours).await);
-    assert!(is_allowed(Users::Only(own()), Transport::Tcp, client, ours).await);
+    assert!(is_allowed(&Users::Everybody, Transport::Tcp, client, ours).await);
+    assert!(is_allowed(&Users::Only(own()), Transport::Tcp, client, ours).await);
     // A client that the kernel does not know is nobody's.
-    assert!(!is_allowed(Users::Only(own()), Transport::Tcp, ours, ours).await);
+    assert!(!is_allowed(&Users::Only(own()), Transport::Tcp, ours, ours).await);
     assert!(Users::Only(1000).contain(1000) && Users::Only(1000).contain(0));
     assert!(!Users::Only(1000).contain(1001) && !Users::Only(0).contain(1000));
 }
@@ -107,4 +107,17 @@ fn lines_of_the_tables_are_read_and_others_ignored() {
     let mut owners = Vec::new();
     table::read(text.as_bytes(), client, &mut owners).unwrap();
     assert_eq!(owners, [1000, 1002]);
+}
+
+#[test]
+fn a_list_of_users_changes_while_it_is_used() {
+    let list = UserList::default();
+    let users = Users::Listed(list.clone());
+    assert!(!users.contain(1000) && users.contain(0) && !users.is_everybody());
+    list.set(Some([1000, 1001].into()));
+    assert!(users.contain(1000) && users.contain(1001) && !users.contain(1002));
+    list.set(None);
+    assert!(users.is_everybody() && users.contain(1002));
+    list.set(Some([1002].into()));
+    assert!(!users.contain(1000) && !users.is_everybody());
 }

@@ -13,7 +13,6 @@ use tracing::{Instrument as _, debug, debug_span, warn};
 use super::{Drained, Settings};
 use crate::incoming::{Incoming, Local};
 use crate::listener::{Accept, Listener, Peer};
-use crate::owner::Users;
 use crate::stats::Active;
 
 /// First and longest pause after a failed `accept` (out of descriptors or memory): long enough not to spin, short
@@ -122,8 +121,8 @@ pub(super) async fn admit<S: Local>(converse: impl Converse, stream: S, peer: Pe
     let _active = Active::new(&settings.stats.active);
     // The two ends belong to each other for as long as they are connected: asked after the owner was found, so that
     // nobody else can have come to have the client's address meanwhile.
-    let is_anybody = settings.users == Users::Everybody;
-    let is_allowed = peer.is_allowed(settings.users).await && (is_anybody || stream.is_connected());
+    let is_anybody = settings.users.is_everybody();
+    let is_allowed = peer.is_allowed(&settings.users).await && (is_anybody || stream.is_connected());
     if !is_allowed {
         settings.stats.other_users.one();
         debug!("of another user, closed");
