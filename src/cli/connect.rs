@@ -65,6 +65,7 @@ pub(super) async fn run(args: &Connect, output: Output) -> Result<Status, Failur
         credentials: known,
         dns: args.dns.clone(),
         limits: Limits::default(),
+        fallback_dns: Vec::new(),
         connect_timeout: args.connect_timeout,
     };
     let mut signals = Signals::new().context("cannot take signals over")?;

@@ -42,6 +42,8 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// Resolvers inside the tunnel, in place of the pushed ones.
     pub dns: Vec<SocketAddr>,
+    /// Resolvers inside the tunnel where neither these nor the server name any.
+    pub fallback_dns: Vec<SocketAddr>,
     /// Limits of the stack.
     pub limits: Limits,
     /// Longest time to the first connection; `None` tries for as long as the profile says.
@@ -105,6 +107,7 @@ pub fn start(options: Options, subscribe: impl FnOnce(&Handle)) -> Result<Runnin
         relays_go_on: false,
         name,
         dns: options.dns,
+        fallback_dns: options.fallback_dns,
         login: Login::new(options.credentials),
         proxies: ProxyLogins::default(),
         token: None,
@@ -165,6 +168,7 @@ pub(super) struct Driver {
     relays_go_on: bool,
     pub(super) name: Arc<NameLock>,
     pub(super) dns: Vec<SocketAddr>,
+    fallback_dns: Vec<SocketAddr>,
     pub(super) login: Login,
     pub(super) proxies: ProxyLogins,
     pub(super) token: Option<Credentials>,
@@ -388,7 +392,7 @@ impl Driver {
         let Ok(remote) = self.setup.remote(link.remote) else {
             return;
         };
-        let network = network(&connected.pushed, &self.dns);
+        let network = network(&connected.pushed, &self.dns, &self.fallback_dns);
         self.stack.set_lossless(remote.proto.transport == Carrier::Tcp);
         let up = Up {
             host: remote.host.clone(),
@@ -504,7 +508,7 @@ fn domains(pushed: &Pushed) -> Vec<String> {
 }
 
 /// What the server's options mean for the stack.
-fn network(pushed: &Pushed, dns: &[SocketAddr]) -> Network {
+fn network(pushed: &Pushed, dns: &[SocketAddr], fallback: &[SocketAddr]) -> Network {
     let v4 = pushed
         .ifconfig
         .and_then(|inner| ipnet::Ipv4Net::new(inner.addr, inner.prefix_len).ok());
@@ -522,10 +526,12 @@ fn network(pushed: &Pushed, dns: &[SocketAddr]) -> Network {
     Network {
         addresses: v4.map(Into::into).into_iter().chain(v6.map(Into::into)).collect(),
         mtu_bytes: pushed.tun_mtu.into(),
-        resolvers: if dns.is_empty() {
-            pushed_dns.collect()
-        } else {
+        resolvers: if !dns.is_empty() {
             vec![ResolverGroup::general(dns.iter().copied())]
+        } else if pushed.dns.servers.is_empty() && !fallback.is_empty() {
+            vec![ResolverGroup::general(fallback.iter().copied())]
+        } else {
+            pushed_dns.collect()
         },
         search_domains: pushed.dns.search_domains.clone(),
     }

@@ -3,6 +3,8 @@
 //! What the table refuses is an error here, what it ignores is a note; values are read by
 //! [`super::ClientConfig`] and [`super::ServerConfig`].
 
+mod adjust;
+
 use super::{
     directive::{self, Spec, Status},
     error::{ConfigError, ConfigErrors, ConfigProblem, Note},

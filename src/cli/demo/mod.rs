@@ -107,6 +107,7 @@ async fn with_client(
         credentials: None,
         dns: Vec::new(),
         limits: Limits::default(),
+        fallback_dns: Vec::new(),
         connect_timeout: Some(PATIENCE),
     };
     let wanted = Wanted::at(args.listen)?;

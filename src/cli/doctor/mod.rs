@@ -158,6 +158,7 @@ pub(super) async fn run(args: &Doctor, output: Output) -> Result<Status, Failure
         credentials,
         dns: args.dns.clone(),
         limits: Limits::default(),
+        fallback_dns: Vec::new(),
         connect_timeout: Some(CONNECT_PATIENCE),
     };
     let mut signals = Signals::new().context("cannot take signals over")?;

@@ -62,6 +62,7 @@ impl Bench {
             credentials: None,
             dns: Vec::new(),
             limits: Limits::default(),
+            fallback_dns: Vec::new(),
             connect_timeout: None,
         };
         let mut events = None;

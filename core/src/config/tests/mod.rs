@@ -13,6 +13,7 @@ use crate::{
     wrap::{Digest, KeyDirection, StaticKey},
 };
 
+mod adjust;
 mod profiles;
 mod pushes;
 mod servers;
