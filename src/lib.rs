@@ -3,7 +3,7 @@
 //! [`transport`] carries packets, [`driver`] runs a tunnel on a thread of its own and shows it through a
 //! handle, [`front`] is what it offers on this host, [`control`] how it is asked and told, [`site`] what a browser
 //! shows, [`notify`] what the service manager hears, [`screen`] who writes to the terminal, [`server`] decides who may
-//! come in, [`cli`] is what a person types, [`log`] is what they see of it; `memory` settles how
+//! come in, [`services`] joins the D-Bus services with all this, [`cli`] is what a person types, [`log`] is what they see of it; `memory` settles how
 //! the allocator gives buffers back. Nothing in here knows the protocol: that is
 //! `tunless-core`'s.
 
@@ -16,5 +16,6 @@ mod memory;
 pub mod notify;
 pub mod screen;
 pub mod server;
+pub mod services;
 pub mod site;
 pub mod transport;

@@ -70,6 +70,8 @@ pub enum Command {
     Status(Status),
     /// Ask a running tunnel, or tell it what to do
     Ctl(Ctl),
+    /// Run the D-Bus services that front ends of OpenVPN 3 Linux speak to
+    Dbus(super::flags::dbus::Dbus),
     /// Print what a shell needs to complete commands and flags
     Completions(Completions),
     /// Print the manual page, or write the pages of all commands into a folder

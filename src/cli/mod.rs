@@ -10,6 +10,7 @@ mod completions;
 mod connect;
 mod credentials;
 mod ctl;
+mod dbus;
 mod demo;
 mod doctor;
 pub mod exit;
@@ -78,6 +79,7 @@ fn dispatch(command: &Command, output: Output) -> Result<Status, Failure> {
         Command::Genkey(args) => genkey::run(args, output).map(|()| Status::Done),
         Command::Status(args) => status::run(args, output),
         Command::Ctl(args) => ctl::run(args, output),
+        Command::Dbus(args) => block_on(dbus::run(args, output)),
         Command::Completions(args) => completions::run(args, output).map(|()| Status::Done),
         Command::Man(args) => man::run(args, output).map(|()| Status::Done),
     }
