@@ -2,19 +2,13 @@
 //!
 //! The lab: [`netns`] makes the hosts, [`process`] runs programs on them, [`runner`] takes their privileges,
 //! [`pki`] and [`server`] set up Debian's OpenVPN, [`inner`] and [`names`] are what lies behind it, [`fetch`]
-//! gets it, [`tunnel`] starts the program. [`upstream`] puts a proxy in between. [`stock`] proves the lab with OpenVPN on both sides; the other files
-//! test the program: [`interop`], [`bulk`] and [`endurance`] as a client, [`serve`] as a server, [`confined`] in a
-//! container's confines, [`errors`] where things go wrong, [`remote_forward`] ports inside the tunnel, [`cli`] the command line. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
-//! container's confines, [`forwards`] and [`owners`] what it offers on its host and to whom, [`errors`] where things go wrong, [`cli`] the command line. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
-//! test the program: [`interop`], [`bulk`], [`datagrams`] and [`endurance`] as a client, [`serve`] as a server, [`confined`] in a
-//! test the program: [`interop`], [`plain_http`], [`bulk`] and [`endurance`] as a client, [`serve`] as a server, [`confined`] in a
-//! test the program: [`interop`], [`bulk`] and [`endurance`] as a client, [`serve`] as a server, [`dns_service`] as a name service, [`confined`] in a
-//! test the program: [`interop`], [`bulk`] and [`endurance`] as a client, [`reconnect`] when the network or the server goes away, [`serve`] as a server, [`confined`] in a
-//! container's confines, [`errors`] where things go wrong, [`cli`] the command line. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
-//! container's confines, [`control`] asked and told while it runs,
-//! [`errors`] where things go wrong, [`cli`] the command line. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
-//! container's confines, [`errors`] where things go wrong, [`cli`] the command line, [`pac`] and [`browser`] what browsers see. [`corpus`] replays what the fuzz targets start from. [`architecture`] holds the
-//! source to its own rules.
+//! gets it, [`tunnel`] starts the program. [`stock`] proves the lab with OpenVPN on both sides; the other files
+//! test the program: [`interop`], [`upstream`], [`bulk`], [`plain_http`], [`datagrams`] and [`endurance`] as a client,
+//! [`reconnect`] when the network or the server goes away, [`serve`] as a server, [`dns_service`] as a name service,
+//! [`confined`] in a container's confines, [`forwards`], [`remote_forward`] and [`owners`] what it offers on its host and to
+//! whom, [`control`] asked and told while it runs, [`dbus`] through the front ends of OpenVPN 3 Linux, [`errors`] where
+//! things go wrong, [`cli`] the command line, [`pac`] and [`browser`] what browsers see. [`corpus`] replays what the fuzz
+//! targets start from. [`architecture`] holds the source to its own rules.
 
 #![expect(clippy::print_stderr, reason = "a failing test shows the logs of what it ran")]
 
@@ -26,6 +20,7 @@ mod confined;
 mod control;
 mod corpus;
 mod datagrams;
+mod dbus;
 mod dns_service;
 mod doctor;
 mod endurance;
