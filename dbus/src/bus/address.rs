@@ -1,4 +1,4 @@
-//! Which bus is meant.
+//! Which bus is meant: the system's, the session's, or one by its address.
 
 use std::{env, fmt, str::FromStr};
 

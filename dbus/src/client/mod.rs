@@ -3,7 +3,7 @@
 //! It is started with a token, owns `net.openvpn.v3.backends.be<PID>`, and answers the session manager alone. What
 //! connects is the program's: [`Program`] and [`Tunnel`] are the seam. Files: `program` that seam, `tables` the object,
 //! `life` what is said and when, `queue` questions, `telling` signals in order, `device` what the network configuration
-//! is told, `service` the object's methods, `register` finding the session.
+//! is told, `service` the object's methods, `values` its properties, `register` finding the session.
 
 mod device;
 mod life;
@@ -13,6 +13,7 @@ mod register;
 mod service;
 mod tables;
 mod telling;
+mod values;
 
 pub use program::{
     Answer, Answers, Connected, Ended, Event, MAX_EVENTS, Need, Prepared, Profile, Program, Question,

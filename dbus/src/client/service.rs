@@ -1,14 +1,13 @@
 //! The client process's object: who may call, and what each call does.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use zbus::{OwnedObjectPath, Variant};
+use zbus::OwnedObjectPath;
 
 use super::{
     device,
@@ -17,12 +16,13 @@ use super::{
     register,
     tables::{BACKEND, CLIENT1},
     telling::Teller,
+    values::{connection, last_log, object_path, offer, statistics},
 };
 use crate::{
     bus::{
         Access, Body, Bus, BusError, Call, Caller, ServeEnd, Service, Serving, Value, interface::Interface,
     },
-    constants::{LogCategory, LogGroup, MAX_VERBOSITY, is_shown},
+    constants::{LogCategory, MAX_VERBOSITY, is_shown},
     error::{CallError, Domain},
     names::{self, path, printable, service},
 };
@@ -31,6 +31,8 @@ static INTERFACES: [&Interface; 2] = [&BACKEND, &CLIENT1];
 
 /// Longest wait for the tunnel's good-bye to its server.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(4);
+/// Verbosity of a profile that asks for none.
+const DEFAULT_VERBOSITY: u32 = 4;
 /// Longest pause reason that is kept.
 const MAX_REASON: usize = 256;
 
@@ -62,7 +64,7 @@ pub async fn run<P: Program>(
             config_path: String::new(),
             config_name: String::new(),
             tunnel: None,
-            log_level: MAX_VERBOSITY,
+            log_level: DEFAULT_VERBOSITY,
             users: Users::Nobody,
             device_path: None,
             last_log: None,
@@ -538,63 +540,5 @@ impl<P: Program> ClientProcess<P> {
 
     fn lock(&self) -> MutexGuard<'_, State<P::Tunnel>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn object_path(path: &str) -> Value {
-    zbus::ObjectPath::try_from(path.to_owned()).map_or_else(|_bad| root_path(), Value::ObjectPath)
-}
-
-fn root_path() -> Value {
-    Value::ObjectPath(zbus::ObjectPath::from_static_str_unchecked("/"))
-}
-
-/// Counters in their order; a dictionary keeps it on the wire.
-fn statistics(counts: &[(&'static str, i64)]) -> Result<Value, CallError> {
-    let mut dict = zbus::Dict::new(&zbus::Signature::Str, &zbus::Signature::I64);
-    for (name, count) in counts {
-        dict.add((*name).to_owned(), *count)
-            .map_err(|error| CallError::method(error.to_string()))?;
-    }
-    Ok(Value::Dict(dict))
-}
-
-fn last_log(line: Option<&(u32, String)>, token: &str) -> Value {
-    let (group, category, message) = match line {
-        Some((category, text)) => (LogGroup::Client as u32, *category, text.clone()),
-        None => (LogGroup::Undefined as u32, 0, String::new()),
-    };
-    let mut map: HashMap<String, Variant<'static>> = HashMap::new();
-    map.insert("log_group".into(), group.into());
-    map.insert("log_category".into(), category.into());
-    map.insert("log_message".into(), message.into());
-    map.insert("log_session_token".into(), token.to_owned().into());
-    map.into()
-}
-
-fn connection(up: Option<&Connected>) -> Value {
-    match up {
-        Some(up) => (
-            up.protocol.clone(),
-            up.host.clone(),
-            up.address.clone(),
-            u32::from(up.port),
-        )
-            .into(),
-        None => (String::new(), String::new(), String::new(), 0_u32).into(),
-    }
-}
-
-/// What the tunnel offers on this host.
-fn offer(property: &str, up: Option<&Connected>) -> Value {
-    let list = |items: Option<Vec<String>>| Value::from(items.unwrap_or_default());
-    let text = |text: Option<&str>| Value::from(text.unwrap_or_default().to_owned());
-    match property {
-        "proxies" => list(up.map(|up| up.proxies.clone())),
-        "pac" => text(up.map(|up| up.pac.as_str())),
-        "status_page" => text(up.map(|up| up.status_page.as_str())),
-        "device_kind" => text(up.map(|up| up.device_kind)),
-        "inner_addresses" => list(up.map(|up| up.addresses.iter().map(ToString::to_string).collect())),
-        _ => list(up.map(|up| up.dns_servers.iter().map(ToString::to_string).collect())),
     }
 }

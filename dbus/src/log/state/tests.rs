@@ -1,3 +1,5 @@
+//! Who may send and who hears it: attachments, assignments, proxies, and their limits.
+
 use super::*;
 
 const CLIENT: &str = ":1.7";

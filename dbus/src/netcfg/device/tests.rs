@@ -1,3 +1,5 @@
+//! What a device takes and refuses, and which changes it tells in which order.
+
 use super::*;
 
 fn device() -> Device {
