@@ -11,6 +11,7 @@
 //! | `client` | one tunnel's process; what connects is the program's, behind a trait |
 //! | `log` | the log service, and how the others log through it |
 //! | `netcfg` | devices as front ends see them |
+//! | `front` | a front end's side: finding the bus, typed calls |
 //! | `settings` | what log and network configuration keep of their settings |
 //!
 //! Arrows point down: `sessions`, `backends`, `client`, `log`, `netcfg` and `configuration` stand on `bus` and talk to each
@@ -78,6 +79,7 @@ pub mod client;
 pub mod configuration;
 pub mod constants;
 pub mod error;
+pub mod front;
 pub mod log;
 pub mod names;
 pub mod netcfg;

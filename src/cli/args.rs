@@ -70,6 +70,10 @@ pub enum Command {
     Status(Status),
     /// Ask a running tunnel, or tell it what to do
     Ctl(Ctl),
+    /// Store profiles at the D-Bus services
+    Configs(super::flags::front::Configs),
+    /// Start sessions at the D-Bus services, ask and steer them
+    Sessions(super::flags::front::Sessions),
     /// Run the D-Bus services that front ends of OpenVPN 3 Linux speak to
     Dbus(super::flags::dbus::Dbus),
     /// Print what a shell needs to complete commands and flags

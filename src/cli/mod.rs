@@ -15,6 +15,7 @@ mod demo;
 mod doctor;
 pub mod exit;
 pub mod flags;
+mod front;
 mod genkey;
 mod limits;
 mod listen;
@@ -80,6 +81,8 @@ fn dispatch(command: &Command, output: Output) -> Result<Status, Failure> {
         Command::Status(args) => status::run(args, output),
         Command::Ctl(args) => ctl::run(args, output),
         Command::Dbus(args) => block_on(dbus::run(args, output)),
+        Command::Configs(args) => wait_for(front::configs(args, output)),
+        Command::Sessions(args) => block_on(front::sessions(args, output)),
         Command::Completions(args) => completions::run(args, output).map(|()| Status::Done),
         Command::Man(args) => man::run(args, output).map(|()| Status::Done),
     }

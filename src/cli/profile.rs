@@ -115,13 +115,21 @@ fn read_text(path: &Path) -> Result<String, ProfileError> {
     })
 }
 
+/// A profile's text and the folder that its files are relative to.
+pub(super) fn text_and_folder(path: &Path) -> anyhow::Result<(String, PathBuf)> {
+    let text = read_text(path)?;
+    let (directives, _errors) = Directives::parse_partly(&path.display().to_string(), &text);
+    let folder = folder_of(path, directives.directory());
+    Ok((text, folder))
+}
+
 /// Files are relative to the profile's folder (as graphical clients do), or to the folder that `cd` names.
 fn folder_of(path: &Path, directory: Option<&str>) -> PathBuf {
     let own = path.parent().unwrap_or_else(|| Path::new("."));
     directory.map_or_else(|| own.to_owned(), |directory| own.join(directory))
 }
 
-fn read_named(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
+pub(super) fn read_named(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
     let path = folder.join(name);
     read_limited(&path).map_err(|error| {
         if Path::new(name).is_absolute() {

@@ -35,7 +35,7 @@ pub struct Prepared {
     /// Resolvers to ask through the tunnel when the server names none.
     pub dns_fallback: Vec<SocketAddr>,
     /// Log level of the services, 0 to 6 (`log-level`, or the profile's `verb`).
-    pub log_level: u8,
+    pub log_level: Option<u8>,
 }
 
 /// Why a stored profile cannot be run.
@@ -95,12 +95,13 @@ pub fn prepare(name: &str, text: &str, overrides: &Overrides) -> Result<Prepared
     let dns_fallback = adjusting.dns();
     adjusting.without_effect();
     let mut notes = adjusting.notes;
+    let has_level = directives.has("verb");
     let mut no_files = |_path: &str| Err(NOT_INLINE.to_owned());
     let (config, of_profile) =
         ClientConfig::resolve(&directives, &mut no_files).map_err(PrepareError::Profile)?;
     notes.extend(of_profile.iter().map(ToString::to_string));
     Ok(Prepared {
-        log_level: config.verbosity.min(MAX_LOG_LEVEL),
+        log_level: has_level.then(|| config.verbosity.min(MAX_LOG_LEVEL)),
         config,
         notes,
         dns_fallback,
@@ -333,8 +334,8 @@ mod tests {
         let plain = prepared(&[]);
         assert_eq!(plain.notes, [""; 0]);
         assert!(plain.dns_fallback.is_empty());
-        assert_eq!(plain.log_level, 3);
-        assert_eq!(with("remote h\nverb 9", &[]).unwrap().log_level, 6);
+        assert_eq!(plain.log_level, Some(3));
+        assert_eq!(with("remote h\nverb 9", &[]).unwrap().log_level, Some(6));
         let empty = prepared(&[("server-override", ""), ("proxy-host", "")]);
         assert_eq!(empty.config.remotes[0].host, "vpn.example");
     }

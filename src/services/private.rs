@@ -69,6 +69,16 @@ pub fn socket() -> Result<PathBuf, NameError> {
     Ok(runtime_folder()?.join("bus"))
 }
 
+/// The address of this user's private bus where its socket is there.
+///
+/// # Errors
+/// Where there is no runtime folder, or no socket in it.
+pub fn address() -> io::Result<BusAddress> {
+    let socket = socket().map_err(io::Error::other)?;
+    fs::metadata(&socket)?;
+    Ok(address_of(&socket))
+}
+
 fn address_of(socket: &Path) -> BusAddress {
     BusAddress::At(format!("unix:path={}", socket.display()))
 }

@@ -49,7 +49,7 @@ impl Program for Clients {
     fn prepare(&self, profile: Profile) -> Result<Prepared<ClientTunnel>, String> {
         let ready = overrides::prepare(&profile.name, &profile.text, &profile.overrides)
             .map_err(|error| chain(&error))?;
-        let log_level = ready.log_level.into();
+        let log_level = ready.log_level.map(u32::from);
         let setup =
             Setup::new(ready.config).map_err(|error| format!("{}: {}", profile.name, chain(&error)))?;
         let needs = needs(&setup);
@@ -63,7 +63,7 @@ impl Program for Clients {
             },
             needs,
             notes: ready.notes,
-            log_level: Some(log_level),
+            log_level,
         })
     }
 }

@@ -69,7 +69,7 @@ pub struct Received {
 }
 
 impl Received {
-    pub(super) fn new(message: Message) -> Option<Self> {
+    pub(crate) fn new(message: Message) -> Option<Self> {
         let (sender, path, interface, member) = {
             let header = message.header();
             let text = |part: &dyn ToString| part.to_string();

@@ -166,7 +166,7 @@ impl Bus {
             .await;
     }
 
-    pub(super) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 

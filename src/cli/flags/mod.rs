@@ -2,5 +2,6 @@
 
 pub mod dbus;
 pub mod dns;
+pub mod front;
 pub mod listen;
 pub mod remote;
