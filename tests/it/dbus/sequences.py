@@ -284,6 +284,57 @@ def lost(uid):
     session("Disconnect")
 
 
+def interact(uid):
+    """`auth-retry interact`: a refusal is a question, and the session goes on."""
+    session, _ = started(uid, "auth-retry interact\n")
+    session.provide(1, "alice", "wrong")
+    session("Connect")
+    minors(session, [2, 6, 6, 4], "refused")
+    not_ready(session)
+    assert slots(session, 1) == [["username", "Auth User name", False], ["password", "Auth Password", True]]
+    session.provide(1, "alice", "correct horse")
+    session("Ready")
+    session("Connect")
+    minors(session, [2, 6, 6, 4, 2, 6, 6, CONNECTED], "accepted")
+    session("Disconnect")
+
+
+def killer():
+    """Somebody who may kill what is written to him, since this process is about to become a user's."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(writing)
+        with os.fdopen(reading) as pids:
+            for pid in pids:
+                os.kill(int(pid), signal.SIGKILL)
+        os._exit(0)
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+def crash(uid):
+    """A client process that is killed is told at once; with `automatic-restart` another takes its place."""
+    kill = killer()
+    session, profile = started(uid)
+    session("Connect")
+    minors(session, [2, 6, 6, CONNECTED], "connecting")
+    print(session.get("backend_pid"), file=kill, flush=True)
+    minors(session, [2, 6, 6, CONNECTED, 329], "killed")
+    assert session.statuses[-1] == (3, 29, "Session closed, killed backend client"), session.statuses
+    spin("the end", lambda: (session.path, 2, int(uid)) in session.events)
+    lab.call(session.bus, lab.CONFIG, profile, lab.CONFIG, "SetOverride", "automatic-restart", "on-failure")
+    session = lab.new_tunnel(session.bus, profile).follow()
+    session("Connect")
+    minors(session, [2, 6, 6, CONNECTED], "connecting")
+    first = session.get("backend_pid")
+    print(first, file=kill, flush=True)
+    spin("a replacement", lambda: session.minors()[-1:] == [CONNECTED] and 329 in session.minors())
+    assert session.get("backend_pid") != first and session.get("device_name") == "netstack0"
+    session("Disconnect")
+    spin("the end", lambda: session.minors()[-1:] == [328])
+    kill.close()
+
+
 def overrides(uid):
     """What is set beside a profile counts."""
     lab.become(int(uid))
@@ -306,6 +357,7 @@ if __name__ == "__main__":
     lab.main({
         function.__name__: function
         for function in (
-            life, password, static_challenge, dynamic_challenge, pending, web, passphrase, proxy, fatal, lost, overrides,
+            life, password, static_challenge, dynamic_challenge, pending, web, passphrase, proxy, fatal, lost, interact,
+            crash, overrides,
         )
     })

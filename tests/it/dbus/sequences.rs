@@ -43,6 +43,7 @@ fn a_session_lives_pauses_restarts_and_ends_as_documented() {
     let services = Services::start("dbus-life", Options::default());
     scenario(&services, "life", &services.server.profile(""));
     scenario(&services, "overrides", &services.server.profile(""));
+    scenario(&services, "crash", &services.server.profile(""));
     services.no_client_is_left();
 }
 
