@@ -6,6 +6,7 @@ mod sessions;
 use std::env;
 
 use futures_util::StreamExt as _;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use zbus::MessageStream;
 
 pub use self::{
@@ -66,29 +67,43 @@ async fn has_services(bus: &Bus) -> bool {
     has(bus.names().await) || has(bus.activatable_names().await)
 }
 
+/// Signals that wait to be taken; later ones are left out.
+const MAX_WAITING: usize = 1024;
+
 /// Signals that reach this connection, from now on.
+///
+/// A task of its own takes them off the connection: answers come the same way, and must not wait until somebody who is
+/// asked something has answered.
 #[derive(Debug)]
 pub struct Signals {
-    messages: MessageStream,
+    waiting: mpsc::Receiver<Received>,
 }
 
 impl Signals {
-    /// Takes the signals of `bus`; which ones come is settled by [`Bus::watch`] and by who sends to us.
+    /// Takes the signals of `bus`; which ones come is settled by [`Bus::watch`] and by who sends to us. Needs a tokio
+    /// runtime.
     pub fn new(bus: &Bus) -> Self {
-        Self {
-            messages: MessageStream::from(bus.connection()),
-        }
+        let mut messages = MessageStream::from(bus.connection());
+        let (taken, waiting) = mpsc::channel(MAX_WAITING);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = messages.next().await {
+                if message.message_type() != zbus::message::Type::Signal {
+                    continue;
+                }
+                match Received::new(message).map(|signal| taken.try_send(signal)) {
+                    Some(Err(TrySendError::Closed(_))) => return,
+                    Some(Err(TrySendError::Full(_))) => {
+                        tracing::debug!("nobody takes signals, one is left out");
+                    }
+                    Some(Ok(())) | None => {}
+                }
+            }
+        });
+        Self { waiting }
     }
 
     /// Waits for the next one; `None` once the bus is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<Received> {
-        loop {
-            let message = self.messages.next().await?.ok()?;
-            if message.message_type() == zbus::message::Type::Signal
-                && let Some(signal) = Received::new(message)
-            {
-                return Some(signal);
-            }
-        }
+        self.waiting.recv().await
     }
 }

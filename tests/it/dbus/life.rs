@@ -35,7 +35,11 @@ fn two_hundred_sessions_in_a_row_leave_nothing_behind() {
     for ((kind, pid), (memory, open)) in kinds.into_iter().zip(pids).zip(before) {
         assert_eq!(services.pid_of(kind), Some(pid), "{kind} was started anew");
         let (memory_now, open_now) = (memory_kib(pid), descriptors(pid));
-        assert_eq!(open_now, open, "{kind}: descriptors");
+        // A client process that has just ended is held for a moment; a leak would show two hundred times.
+        assert!(
+            open_now <= open + 2,
+            "{kind}: {open} descriptors before, {open_now} after"
+        );
         assert!(
             memory_now < memory + 8 * 1024,
             "{kind}: {memory} KiB before, {memory_now} after"
